@@ -1,0 +1,123 @@
+// Why: the guard thread must be able to tell any running handler to stop, without allocating and
+// without running user code, also for a request that has not been read yet.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// The calls that run in a worker, one slot for each thread that runs handlers.
+class ActiveCalls {
+public:
+    explicit ActiveCalls(std::size_t slots)
+        : slots_(std::make_unique<Slot[]>(slots)), count_(slots) {}
+
+    // A handler is about to run. False: it was cancelled before it could.
+    bool begin(std::size_t slot, std::uint64_t number) noexcept {
+        const std::scoped_lock lock{mutex_};
+        auto& entry = slots_[slot];
+        const bool cancelled = take_early(number);
+        entry.number = number;
+        entry.stop.store(cancelled || stop_all_);
+        return !cancelled;
+    }
+
+    void end(std::size_t slot) noexcept {
+        std::optional<std::stop_source> source;  // destroyed outside the lock
+        const std::scoped_lock lock{mutex_};
+        slots_[slot].number = 0;
+        slots_[slot].stop.store(false);
+        source.swap(slots_[slot].source);
+    }
+
+    [[nodiscard]] bool stop_requested(std::size_t slot) const noexcept {
+        return slots_[slot].stop.load(std::memory_order_relaxed);
+    }
+
+    // A token that fire() will stop.
+    std::stop_token token(std::size_t slot) {
+        std::stop_source fresh;
+        const std::scoped_lock lock{mutex_};
+        auto& source = slots_[slot].source;
+        if (!source) source.emplace(std::move(fresh));
+        return source->get_token();
+    }
+
+    // --- The guard's part: no allocation.
+
+    void cancel(std::uint64_t number) noexcept {
+        const std::scoped_lock lock{mutex_};
+        for (std::size_t i = 0; i < count_; ++i) {
+            if (slots_[i].number != number) continue;
+            slots_[i].stop.store(true);
+            return;
+        }
+        // Not read yet, or answered already: numbers never repeat, so that one does no harm.
+        early_[early_next_++ % early_.size()] = number;
+        early_used_ = std::min(early_used_ + 1, early_.size());
+    }
+
+    void stop_all() noexcept {
+        const std::scoped_lock lock{mutex_};
+        stop_all_ = true;
+        for (std::size_t i = 0; i < count_; ++i) slots_[i].stop.store(true);
+    }
+
+    // Everything that was cancelled so far has been read or answered.
+    void forget_early() noexcept {
+        const std::scoped_lock lock{mutex_};
+        early_used_ = early_next_ = 0;
+    }
+
+    // --- The helper's part: runs stop callbacks of those that were told to stop.
+
+    void fire() {
+        std::vector<std::stop_source> due;
+        {
+            const std::scoped_lock lock{mutex_};
+            for (std::size_t i = 0; i < count_; ++i) {
+                if (slots_[i].stop.load() && slots_[i].source) due.push_back(*slots_[i].source);
+            }
+        }
+        for (auto& source : due) source.request_stop();
+    }
+
+private:
+    struct Slot {
+        std::uint64_t number = 0;
+        std::atomic<bool> stop{false};
+        std::optional<std::stop_source> source{};
+    };
+
+    bool take_early(std::uint64_t number) noexcept {
+        const auto end = early_.begin() + static_cast<std::ptrdiff_t>(early_used_);
+        const auto found = std::find(early_.begin(), end, number);
+        if (found == end) return false;
+        *found = 0;
+        return true;
+    }
+
+    std::mutex mutex_;
+    std::unique_ptr<Slot[]> slots_;
+    std::size_t count_;
+    bool stop_all_ = false;
+    std::array<std::uint64_t, 1024> early_{};  // a ring
+    std::size_t early_used_ = 0;
+    std::size_t early_next_ = 0;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,325 @@
+// Why: a call that completes on an executor. It may be settled on any thread, cancelled from
+// another, sent again after a crash, and dropped with the user's context; each completes it at most
+// once, and never inside the initiating function.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/call.hpp>
+#include <tether/detail/pending_list.hpp>
+#include <tether/detail/runtime.hpp>
+#include <tether/protocol.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/associated_allocator.hpp>
+#include <asio/associated_cancellation_slot.hpp>
+#include <asio/associated_executor.hpp>
+#include <asio/cancellation_type.hpp>
+#include <asio/dispatch.hpp>
+#include <asio/execution/context.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/post.hpp>
+#include <asio/query.hpp>
+#include <asio/system_executor.hpp>
+#include <asio/use_future.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+class AsyncCall;
+class Session;
+
+inline std::string describe_call(std::string_view request, const std::string& worker) {
+    return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
+}
+
+// What a settled call returns or throws; `where()` says which call it is.
+template <class P, class R, class Where>
+typename R::Response take_response(Outcome& outcome, const Where& where) {
+    outcome.check(where);
+    if constexpr (!std::is_void_v<typename R::Response>) {
+        try {
+            return decode_payload<CodecOf<P>, typename R::Response>(outcome.bytes(), outcome.blobs);
+        } catch (const std::exception& error) {
+            throw CallError(errc::codec,
+                            where() + ": the response could not be decoded: " + error.what());
+        }
+    }
+}
+
+// Who carries async calls out: a Supervisor with its sessions, or a LoopbackWorker.
+class CallCarrier {
+public:
+    virtual ~CallCarrier() = default;
+    [[nodiscard]] virtual const std::string& name() const noexcept = 0;
+    // Starts it, or starts it over. Settles it on failure; never throws.
+    virtual void launch(std::shared_ptr<AsyncCall> call) noexcept = 0;
+    virtual void cancel(AsyncCall& call, bool only_unsent) = 0;
+};
+
+class AsyncCall : public Call, public Droppable, public std::enable_shared_from_this<AsyncCall> {
+public:
+    explicit AsyncCall(std::shared_ptr<CallCarrier> carrier) : carrier_(std::move(carrier)) {}
+
+    [[nodiscard]] bool is_async() const noexcept final { return true; }
+    [[nodiscard]] std::shared_ptr<Call> keep_alive() final { return shared_from_this(); }
+
+    // It stays alive until it is settled.
+    void hold() { self_ = shared_from_this(); }
+
+    void on_settled() noexcept final {
+        const auto self = std::exchange(self_, nullptr);
+        if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
+            relaunch();
+        } else {
+            post_completion();
+        }
+    }
+
+    // It could not be sent.
+    void fail(std::exception_ptr error) noexcept {
+        outcome.error = std::move(error);
+        settled = true;
+        on_settled();
+    }
+
+    // From the cancellation slot or a stop token, on any thread.
+    void cancel(bool only_unsent) {
+        if (!only_unsent) cancel_requested = true;
+        carrier_->cancel(*this, only_unsent);
+    }
+
+    // Where it was sent, so that a cancellation finds it: the number is valid in that session only.
+    struct Ticket {
+        std::uint64_t generation = 0;
+        std::uint64_t number = 0;
+        std::shared_ptr<Session> session{};
+    };
+    void set_ticket(Ticket ticket) {
+        const std::scoped_lock lock{ticket_mutex_};
+        if (ticket.generation > ticket_.generation) ticket_ = std::move(ticket);
+    }
+    [[nodiscard]] Ticket ticket() {
+        const std::scoped_lock lock{ticket_mutex_};
+        return ticket_;
+    }
+
+    std::atomic<bool> cancel_requested{false};
+
+protected:
+    [[nodiscard]] const std::shared_ptr<CallCarrier>& carrier() const noexcept { return carrier_; }
+    virtual void post_completion() noexcept = 0;
+
+private:
+    void relaunch() noexcept {
+        try {
+            // Not here: a lock is held, and a launch may start a process.
+            asio::post(Runtime::instance().context(),
+                       [self = shared_from_this(), target = carrier()] { target->launch(self); });
+        } catch (...) {
+            post_completion();
+        }
+    }
+
+    std::shared_ptr<CallCarrier> carrier_;
+    std::shared_ptr<AsyncCall> self_;
+    std::mutex ticket_mutex_;
+    Ticket ticket_;
+    bool sent_again_ = false;
+};
+
+inline bool is_total(asio::cancellation_type type) noexcept {
+    using Type = asio::cancellation_type;
+    return (type & (Type::terminal | Type::partial)) == Type::none;
+}
+
+// Executors that run things where they are asked to and belong to no context of the user's. Asking
+// them for a context, or posting to them, would start Asio's system thread pool.
+template <class Executor>
+inline constexpr bool runs_inline = false;
+template <class Blocking, class Relationship, class Allocator>
+inline constexpr bool runs_inline<asio::basic_system_executor<Blocking, Relationship, Allocator>> =
+    true;
+template <class T, class Blocking>  // asio::use_future's; there is no public name to match
+inline constexpr bool runs_inline<asio::detail::promise_executor<T, Blocking>> = true;
+
+// `R` is kept inside, since its blobs are sent from where they are.
+template <class P, class R, class Handler>
+class TypedAsyncCall final : public AsyncCall {
+    using Response = typename R::Response;
+    using HandlerExecutor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+
+public:
+    TypedAsyncCall(std::shared_ptr<CallCarrier> carrier, const asio::any_io_executor& executor,
+                   R request, Handler handler)
+        : AsyncCall(std::move(carrier)),
+          request_(std::move(request)),
+          completion_(std::in_place, std::move(handler), executor) {}
+
+    [[nodiscard]] const R& request() const noexcept { return request_; }
+
+    // After construction, when shared_from_this works. False: the context is gone.
+    bool enlist() {
+        const auto self = shared_from_this();
+        for (auto* context : {mortal_context(completion_->work.get_executor()),
+                              mortal_context(completion_->handler_work.get_executor())}) {
+            if (context == nullptr) continue;
+            auto list = PendingService::list_of(*context);
+            if (!list->add(self)) return false;
+            if (lists_[0] == nullptr) {
+                lists_[0] = std::move(list);
+            } else if (lists_[0] != list) {
+                lists_[1] = std::move(list);
+            }
+        }
+        return true;
+    }
+
+    // Before it is launched: from now on the caller may cancel it.
+    void connect_cancellation(std::stop_token token) {
+        const auto weak = std::weak_ptr<AsyncCall>(shared_from_this());
+        auto slot = asio::get_associated_cancellation_slot(completion_->handler);
+        if (slot.is_connected()) {
+            slot.assign([weak](asio::cancellation_type type) {
+                if (const auto self = weak.lock()) self->cancel(is_total(type));
+            });
+        }
+        if (token.stop_possible()) {
+            stop_callback_.emplace(std::move(token), [weak] {
+                if (const auto self = weak.lock()) self->cancel(false);
+            });
+        }
+    }
+
+    void drop() noexcept override {
+        if (const auto dropped = take_completion()) {
+            delist();
+            carrier()->cancel(*this, false);
+        }
+    }
+
+private:
+    // What must be destroyed together with the user's context.
+    struct Completion {
+        Completion(Handler the_handler, const asio::any_io_executor& executor)
+            : handler(std::move(the_handler)),
+              work(executor),
+              handler_work(asio::get_associated_executor(handler, executor)) {}
+        Handler handler;
+        asio::executor_work_guard<asio::any_io_executor> work;
+        asio::executor_work_guard<HandlerExecutor> handler_work;
+    };
+
+    std::optional<Completion> take_completion() {
+        const std::scoped_lock lock{mutex_};
+        auto taken = std::move(completion_);
+        completion_.reset();
+        return taken;
+    }
+
+    // What is posted to the handler's executor.
+    struct Invocation {
+        using allocator_type = asio::associated_allocator_t<Handler>;
+        std::shared_ptr<TypedAsyncCall> call;
+        allocator_type allocator;
+        [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator; }
+        void operator()() { TypedAsyncCall::invoke(std::move(call)); }
+    };
+
+    // The context that an executor belongs to, if that may be destroyed before the call completes.
+    template <class Executor>
+    static asio::execution_context* mortal_context(const Executor& executor) {
+        if constexpr (runs_inline<Executor> ||
+                      !asio::can_query<const Executor&, asio::execution::context_t>::value) {
+            return nullptr;
+        } else {
+            return &asio::query(executor, asio::execution::context);
+        }
+    }
+
+    void delist() noexcept {
+        for (auto& list : lists_) {
+            if (list != nullptr) list->remove(this);
+        }
+    }
+
+    void post_completion() noexcept override {
+        auto self = std::static_pointer_cast<TypedAsyncCall>(shared_from_this());
+        const std::scoped_lock lock{mutex_};
+        if (!completion_) return;
+        try {
+            auto allocator = asio::get_associated_allocator(completion_->handler);
+            Invocation invocation{std::move(self), std::move(allocator)};
+            auto executor = completion_->handler_work.get_executor();
+            if (mortal_context(executor) != nullptr) {
+                asio::post(executor, std::move(invocation));
+                return;
+            }
+            // It may run things where it is asked to (use_future's does): not here, under a lock.
+            asio::post(completion_->work.get_executor(),
+                       [executor, invocation = std::move(invocation)]() mutable {
+                           asio::dispatch(executor, std::move(invocation));
+                       });
+        } catch (...) {
+            // No memory, or the executor takes no more work: there is nobody to tell.
+            completion_.reset();
+        }
+    }
+
+    // On the handler's executor.
+    static void invoke(std::shared_ptr<TypedAsyncCall> self) {
+        auto completion = self->take_completion();
+        if (!completion) return;
+        self->delist();
+        self->stop_callback_.reset();
+        asio::get_associated_cancellation_slot(completion->handler).clear();
+        auto handler = std::move(completion->handler);
+        std::exception_ptr error;
+        if constexpr (std::is_void_v<Response>) {
+            try {
+                self->take();
+            } catch (...) {
+                error = std::current_exception();
+            }
+            self.reset();
+            completion.reset();
+            std::move(handler)(std::move(error));
+        } else {
+            Response response{};
+            try {
+                response = self->take();
+            } catch (...) {
+                error = std::current_exception();
+            }
+            self.reset();
+            completion.reset();
+            std::move(handler)(std::move(error), std::move(response));
+        }
+    }
+
+    Response take() {
+        return take_response<P, R>(outcome,
+                                   [&] { return describe_call(R::name, carrier()->name()); });
+    }
+
+    R request_;
+    std::mutex mutex_;  // completion_
+    std::optional<Completion> completion_;
+    std::shared_ptr<PendingList> lists_[2];
+    std::optional<std::stop_callback<std::function<void()>>> stop_callback_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

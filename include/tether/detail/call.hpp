@@ -1,0 +1,127 @@
+// Why: what a session needs to know of a call, whoever waits for it in whatever way.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/envelope.hpp>
+#include <tether/detail/frame.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/error.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// What a call is about; fixed when it is made.
+struct CallInfo {
+    std::string_view request{};  // a literal
+    std::uint16_t index = 0;
+    bool idempotent = false;
+    TimePoint made{};
+    TimePoint deadline{};
+};
+
+// An answer or an error. The bytes of an answer are decoded by whoever waits for it.
+struct Outcome {
+    std::exception_ptr error{};
+    bool lost_with_worker = false;  // the worker ended, and doing it again would be right
+    bool is_error_answer = false;
+    std::string payload{};
+    Bytes large_payload{};
+    std::vector<Bytes> blobs{};
+
+    // Keeps the storage.
+    void reset() {
+        error = nullptr;
+        lost_with_worker = is_error_answer = false;
+        payload.clear();
+        large_payload = {};
+        blobs.clear();
+    }
+
+    void take(const IncomingMessage& message) {
+        is_error_answer = message.type == FrameType::error;
+        if (message.storage != nullptr) {
+            large_payload = std::move(*message.storage);
+        } else {
+            payload.assign(message.payload);
+        }
+        blobs.resize(message.blobs.size());
+        std::ranges::move(message.blobs, blobs.begin());
+    }
+
+    [[nodiscard]] std::string_view bytes() const noexcept {
+        return large_payload.empty() ? std::string_view{payload} : large_payload.view();
+    }
+
+    // Throws where the call failed; `where()` says which call.
+    template <class Where>
+    void check(const Where& where) const {
+        if (error) std::rethrow_exception(error);
+        if (!is_error_answer) return;
+        auto answer = ErrorAnswer::decode(bytes());
+        const auto prefix = where() + ": ";
+        if (answer.cause != errc::handler) throw CallError(answer.cause, prefix + answer.text);
+        std::string text = prefix + answer.causes.front().message;
+        for (std::size_t i = 1; i < answer.causes.size(); ++i) {
+            text += "; caused by: " + answer.causes[i].message;
+        }
+        throw RemoteError(text, std::move(answer.causes));
+    }
+};
+
+// One call. Its session changes it only under its own lock, and settles it exactly once.
+class Call {
+public:
+    Call() = default;
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    virtual ~Call() = default;
+
+    // Wakes whoever waits. Under the session's lock; `this` may be gone as soon as that is released.
+    virtual void on_settled() noexcept = 0;
+
+    // Nobody blocks for it: it wants a background reader.
+    [[nodiscard]] virtual bool is_async() const noexcept { return false; }
+
+    // Held while the session lets go of its lock in the middle of something with this call.
+    [[nodiscard]] virtual std::shared_ptr<Call> keep_alive() { return nullptr; }
+
+    [[nodiscard]] TimePoint deadline() const noexcept { return info.deadline; }
+
+    CallInfo info{};
+    OutgoingMessage message{};
+    std::uint64_t number = 0;
+    bool settled = false;
+    Outcome outcome{};
+};
+
+// A call that its maker's thread waits for.
+class BlockingCall final : public Call {
+public:
+    void on_settled() noexcept override { changed.notify_one(); }
+
+    void reset() {
+        info = {};
+        message.reset();
+        number = 0;
+        settled = promoted = cancelled = false;
+        outcome.reset();
+    }
+
+    std::condition_variable changed{};
+    bool promoted = false;   // shall read for all
+    bool cancelled = false;  // its stop token fired
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

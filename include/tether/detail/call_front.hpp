@@ -1,0 +1,190 @@
+// Why: the typed side of a call, the same for every kind of worker: encode, check, wait or initiate,
+// decode. Storage of blocking calls is kept, so that a small call allocates nothing of its own.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/async_call.hpp>
+#include <tether/detail/supervisor.hpp>
+#include <tether/error.hpp>
+#include <tether/options.hpp>
+#include <tether/protocol.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
+
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline void check_options(const WorkerOptions& options) {
+    const auto refuse = [](const std::string& what) {
+        throw std::invalid_argument("tether::WorkerOptions: " + what);
+    };
+    if (options.concurrency == 0) refuse("concurrency is 0, so no request would ever be handled");
+    if (options.concurrency > 1024) refuse("concurrency is over 1024");
+    if (options.max_message_bytes == 0) refuse("max_message_bytes is 0, so nothing could be sent");
+    if (options.start_timeout <= Duration::zero()) refuse("start_timeout is not positive");
+    if (options.call_timeout <= Duration::zero()) {
+        refuse("call_timeout is not positive; tether::no_timeout waits for ever");
+    }
+    if (options.name.size() > 256) refuse("name is longer than 256 bytes");
+    for (const auto& [name, value] : options.environment) {
+        if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos) {
+            refuse("environment has a variable named \"" + name + "\"");
+        }
+    }
+    for (const auto& argument : options.arguments) {
+        if (argument.find('\0') != std::string::npos) refuse("an argument contains a null byte");
+    }
+    if (options.output.mode() == Output::Mode::callback && !options.output.callback()) {
+        refuse("output is a callback, but an empty one");
+    }
+}
+
+template <class R>
+CallInfo call_info(std::uint16_t index, const CallOptions<R>& options, Duration worker_timeout) {
+    const auto by_type = request_timeout<R>();
+    const auto timeout = options.timeout ? *options.timeout : by_type ? *by_type : worker_timeout;
+    const auto now = Clock::now();
+    return {std::string_view{R::name}, index, is_idempotent<R>(), now, deadline_after(now, timeout)};
+}
+
+template <class P, class R, class Where>
+void encode_request(const R& request, OutgoingMessage& message, const Where& where,
+                    std::uint64_t max_message_bytes) {
+    try {
+        encode_payload<CodecOf<P>>(request, message.payload(), message.blobs());
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw CallError(errc::codec, where() + ": the request could not be encoded: " + error.what());
+    }
+    if (message.content_size() > max_message_bytes ||
+        message.blobs().size() > MessageHead::max_blobs) {
+        throw CallError(errc::message_too_large,
+                        where() + ": the request has " + std::to_string(message.content_size()) +
+                            " bytes in " + std::to_string(message.blobs().size()) +
+                            " blobs and a payload; the limit is max_message_bytes = " +
+                            std::to_string(max_message_bytes) + " and " +
+                            std::to_string(MessageHead::max_blobs) + " blobs");
+    }
+    message.seal();
+}
+
+class CallFront {
+public:
+    // Leaked on purpose: calls may be made during static destruction.
+    static CallFront& instance() {
+        static CallFront& front = *new CallFront;
+        return front;
+    }
+
+    template <class P, class R, class Carrier>
+    typename R::Response call(Carrier& carrier, const R& request, const CallOptions<R>& options) {
+        const Lease lease{*this};
+        auto& call = *lease.call;
+        const auto where = [&] { return describe_call(R::name, carrier.name()); };
+        const auto [timeout, max_message_bytes] = carrier.call_limits();
+        call.info = call_info<R>(message_index<P, R>, options, timeout);
+        encode_request<P>(request, call.message, where, max_message_bytes);
+        carrier.run(call, options.stop_token);
+        return take_response<P, R>(call.outcome, where);
+    }
+
+private:
+    struct Lease {
+        explicit Lease(CallFront& the_front) : front(the_front), call(the_front.take()) {}
+        Lease(const Lease&) = delete;
+        Lease& operator=(const Lease&) = delete;
+        ~Lease() { front.give_back(std::move(call)); }
+        CallFront& front;
+        std::unique_ptr<BlockingCall> call;
+    };
+
+    std::unique_ptr<BlockingCall> take() {
+        {
+            const std::scoped_lock lock{mutex_};
+            if (!kept_.empty()) {
+                auto call = std::move(kept_.back());
+                kept_.pop_back();
+                return call;
+            }
+        }
+        return std::make_unique<BlockingCall>();
+    }
+
+    void give_back(std::unique_ptr<BlockingCall> call) noexcept {
+        call->reset();
+        const std::scoped_lock lock{mutex_};
+        if (kept_.size() < kept_.capacity()) kept_.push_back(std::move(call));
+    }
+
+    CallFront() { kept_.reserve(64); }
+
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<BlockingCall>> kept_;
+};
+
+// A named class rather than a lambda, so that tokens that wrap others find the executor.
+template <class P, class Carrier>
+class InitiateCall {
+public:
+    using executor_type = asio::any_io_executor;
+
+    InitiateCall(std::shared_ptr<Carrier> carrier, executor_type executor)
+        : carrier_(std::move(carrier)), executor_(std::move(executor)) {}
+
+    [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
+
+    template <class Handler, class R>
+    void operator()(Handler&& handler, R request, CallOptions<R> options) const {
+        using Op = TypedAsyncCall<P, R, std::decay_t<Handler>>;
+        const auto allocator = asio::get_associated_allocator(handler);
+        auto op = std::allocate_shared<Op>(allocator, carrier_, executor_, std::move(request),
+                                           std::forward<Handler>(handler));
+        const auto [timeout, max_message_bytes] = carrier_->call_limits();
+        op->info = call_info<R>(message_index<P, R>, options, timeout);
+        if (!op->enlist()) return;
+        try {
+            const auto where = [&] { return describe_call(R::name, carrier_->name()); };
+            encode_request<P>(op->request(), op->message, where, max_message_bytes);
+        } catch (...) {
+            return op->fail(std::current_exception());
+        }
+        op->connect_cancellation(std::move(options.stop_token));
+        carrier_->launch(std::move(op));
+    }
+
+private:
+    std::shared_ptr<Carrier> carrier_;
+    executor_type executor_;
+};
+
+template <class R>
+struct CallSignature {
+    using type = void(std::exception_ptr, typename R::Response);
+};
+template <class R>
+    requires std::is_void_v<typename R::Response>
+struct CallSignature<R> {
+    using type = void(std::exception_ptr);
+};
+
+template <class P, class Carrier, class R, class Token>
+auto initiate_call(const std::shared_ptr<Carrier>& carrier, const asio::any_io_executor& executor,
+                   R request, CallOptions<R> options, Token&& token) {
+    using Signature = typename CallSignature<R>::type;
+    return asio::async_initiate<Token, Signature>(InitiateCall<P, Carrier>{carrier, executor},
+                                                  token, std::move(request), std::move(options));
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,177 @@
+// Why: an answer finds its call by number, in constant time however many are pending, and an answer
+// that nobody waits for any more is told apart from one that nobody ever asked for.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Not thread-safe. Numbers are 1, 2, 3, ...; a slot is found at the number modulo the table's size,
+// which hardly ever collides, and nothing is allocated once the table has its size.
+template <class Call>
+class CallTable {
+public:
+    // Registers a call and gives it its number.
+    std::uint64_t add(Call& call) {
+        if (2 * (size_ + 1) > slots_.size()) grow();
+        place({++last_, &call});
+        ++size_;
+        return last_;
+    }
+
+    // The pending call of this number; null if there is none.
+    [[nodiscard]] Call* find(std::uint64_t number) const noexcept {
+        const auto at = locate(number);
+        return at == none ? nullptr : slots_[at].call;
+    }
+
+    // The call has been settled, and no answer is to come.
+    void remove(std::uint64_t number) noexcept {
+        auto hole = locate(number);
+        if (hole == none) return;
+        --size_;
+        // Close the gap, so that a search may end at the first empty slot.
+        for (auto at = next(hole);; at = next(at)) {
+            if (slots_[at].call == nullptr) break;
+            const auto home = slots_[at].number & mask();
+            const bool stays = hole <= at ? hole < home && home <= at : hole < home || home <= at;
+            if (stays) continue;
+            slots_[hole] = slots_[at];
+            hole = at;
+        }
+        slots_[hole] = {};
+    }
+
+    // The call has been settled, but its answer may still come.
+    void abandon(std::uint64_t number) {
+        remove(number);
+        abandoned_.insert(number);
+    }
+
+    // An answer came for no pending call: true when somebody had waited for it once.
+    bool forget(std::uint64_t number) { return abandoned_.erase(number) != 0; }
+
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::size_t abandoned() const noexcept { return abandoned_.size(); }
+
+    // All pending calls, oldest first.
+    [[nodiscard]] std::vector<Call*> calls() const {
+        std::vector<Slot> used;
+        used.reserve(size_);
+        for (const auto& slot : slots_) {
+            if (slot.call != nullptr) used.push_back(slot);
+        }
+        std::ranges::sort(used, {}, &Slot::number);
+        std::vector<Call*> result;
+        result.reserve(used.size());
+        for (const auto& slot : used) result.push_back(slot.call);
+        return result;
+    }
+
+    // Ends it all: nothing is pending or awaited any more.
+    void clear() noexcept {
+        std::ranges::fill(slots_, Slot{});
+        size_ = 0;
+        abandoned_.clear();
+    }
+
+private:
+    struct Slot {
+        std::uint64_t number = 0;
+        Call* call = nullptr;
+    };
+    static constexpr std::size_t none = std::size_t(-1);
+
+    [[nodiscard]] std::size_t mask() const noexcept { return slots_.size() - 1; }
+    [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & mask(); }
+
+    void place(Slot slot) noexcept {
+        auto at = static_cast<std::size_t>(slot.number) & mask();
+        while (slots_[at].call != nullptr) at = next(at);
+        slots_[at] = slot;
+    }
+
+    [[nodiscard]] std::size_t locate(std::uint64_t number) const noexcept {
+        if (slots_.empty()) return none;
+        for (auto at = static_cast<std::size_t>(number) & mask(); slots_[at].call != nullptr;
+             at = next(at)) {
+            if (slots_[at].number == number) return at;
+        }
+        return none;
+    }
+
+    void grow() {
+        auto old = std::exchange(slots_, std::vector<Slot>(std::max<std::size_t>(16, 2 * slots_.size())));
+        for (const auto& slot : old) {
+            if (slot.call != nullptr) place(slot);
+        }
+    }
+
+    std::vector<Slot> slots_;
+    std::size_t size_ = 0;
+    std::uint64_t last_ = 0;
+    std::unordered_set<std::uint64_t> abandoned_;
+};
+
+// When the next call expires. Calls that were answered stay in it until they come up or are too
+// many, so that an answered call costs nothing here.
+class Deadlines {
+public:
+    void add(TimePoint when, std::uint64_t number) {
+        heap_.push_back({when, number});
+        std::ranges::push_heap(heap_, std::greater<>{}, &Entry::when);
+    }
+
+    // The earliest deadline for which `is_pending(number)`; the far end of time if there is none.
+    template <class IsPending>
+    TimePoint next(IsPending is_pending) {
+        while (!heap_.empty() && !is_pending(heap_.front().number)) pop();
+        return heap_.empty() ? TimePoint::max() : heap_.front().when;
+    }
+
+    // Takes out the numbers whose deadline has come.
+    std::vector<std::uint64_t> take_due(TimePoint now) {
+        std::vector<std::uint64_t> due;
+        while (!heap_.empty() && heap_.front().when <= now) {
+            due.push_back(heap_.front().number);
+            pop();
+        }
+        return due;
+    }
+
+    // Drops stale entries where they outweigh the `pending` others.
+    template <class IsPending>
+    void tidy(std::size_t pending, IsPending is_pending) {
+        if (heap_.size() < 2 * pending + 64) return;
+        std::erase_if(heap_, [&](const Entry& entry) { return !is_pending(entry.number); });
+        std::ranges::make_heap(heap_, std::greater<>{}, &Entry::when);
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
+
+private:
+    struct Entry {
+        TimePoint when;
+        std::uint64_t number;
+    };
+
+    void pop() {
+        std::ranges::pop_heap(heap_, std::greater<>{}, &Entry::when);
+        heap_.pop_back();
+    }
+
+    std::vector<Entry> heap_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,135 @@
+// Why: the connection as both sides use it: frames in, frames out, by whichever thread is there. The
+// thread that has something to send sends it, and takes along what others queued meanwhile.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/frame.hpp>
+#include <tether/detail/outbox.hpp>
+#include <tether/detail/platform.hpp>
+
+#include <array>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+class Channel {
+public:
+    using Lock = std::unique_lock<std::mutex>;
+
+    Channel(Descriptor socket, std::uint64_t max_message_bytes)
+        : socket_(std::move(socket)), reader_(max_message_bytes) {}
+
+    [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+    // Ends both directions; whoever waits for the socket wakes up. Safe at any time, any thread.
+    void shut_down() const noexcept { ::shutdown(socket_.get(), SHUT_RDWR); }
+
+    // --- Sending. `lock` holds the owner's mutex; it is released around system calls.
+
+    // Sends as much as the socket takes now. A small message is then no longer needed by the
+    // channel; a large one stays referenced until it is done() or released.
+    void send(OutgoingMessage& message, Lock& lock) {
+        const bool small = message.wire_size() <= Outbox::copy_limit;
+        if (small && (writing_ || !outbox_.empty())) {
+            queue(message);
+            flush(lock);
+            return;
+        }
+        outbox_.push(message);
+        flush(lock);
+        if (!small || message.done()) return;
+        settle(lock);
+        if (message.done()) return;
+        outbox_.detach(message);
+        message.mark_done();
+    }
+
+    // Queues a small message to leave with the next flush.
+    void queue(OutgoingMessage& message) {
+        outbox_.push_copy(message);
+        message.mark_done();
+    }
+
+    // One thread at a time; what others queue while it sends, it sends too.
+    void flush(Lock& lock) {
+        if (writing_ || broken_) return;
+        writing_ = true;
+        while (!outbox_.empty() && !broken_) {
+            std::array<ConstBuffer, 16> buffers;
+            const auto count = outbox_.gather(buffers);
+            lock.unlock();
+            const auto sent = send_some(socket_.get(), {buffers.data(), count});
+            const bool full = sent < 0 && would_block();
+            lock.lock();
+            outbox_.consume(sent > 0 ? static_cast<std::size_t>(sent) : 0);
+            blocked_ = full;
+            if (full) break;
+            if (sent < 0) broken_ = true;
+        }
+        writing_ = false;
+        if (settlers_ != 0) idle_.notify_all();
+    }
+
+    // The socket was full at the last try: somebody must flush once it takes more.
+    [[nodiscard]] bool blocked() const noexcept { return blocked_ && !broken_; }
+    [[nodiscard]] bool broken() const noexcept { return broken_; }
+    [[nodiscard]] bool has_output() const noexcept { return !outbox_.empty() && !broken_; }
+
+    // The owner of a message takes it back. Waits while another thread is inside a system call with
+    // it, which never blocks.
+    Outbox::Withdrawn release(const OutgoingMessage& message, Lock& lock) {
+        settle(lock);
+        if (message.done()) return Outbox::Withdrawn::sent;
+        const auto result = outbox_.withdraw(message);
+        flush(lock);
+        return result;
+    }
+
+    // --- Receiving. Under a mutex of the owner's for receiving, not that for sending.
+
+    enum class Received {
+        drained,  // there was less than there is room for: nothing is left
+        more,     // there may be more
+        closed,   // the other side has ended the connection
+    };
+
+    // One system call, then `deliver(message)` for each message that is complete. Throws what
+    // FrameReader::next throws, after the good messages were delivered.
+    template <class Deliver>
+    Received receive(bool wait, Deliver deliver) {
+        const auto space = reader_.space();
+        const auto size = receive_some(socket_.get(), space, wait ? 0 : MSG_DONTWAIT);
+        if (size < 0) return would_block() ? Received::drained : Received::closed;
+        if (size == 0) return Received::closed;
+        const auto received = static_cast<std::size_t>(size);
+        reader_.received(received);
+        while (auto message = reader_.next()) deliver(*message);
+        return received < space[0].size + space[1].size ? Received::drained : Received::more;
+    }
+
+    [[nodiscard]] FrameReader& reader() noexcept { return reader_; }
+
+private:
+    void settle(Lock& lock) {
+        ++settlers_;
+        idle_.wait(lock, [&] { return !writing_; });
+        --settlers_;
+    }
+
+    Descriptor socket_;
+    FrameReader reader_;
+    Outbox outbox_;
+    std::condition_variable idle_;
+    int settlers_ = 0;  // threads waiting for idle_
+    bool writing_ = false;
+    bool blocked_ = false;
+    bool broken_ = false;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

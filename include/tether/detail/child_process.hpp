@@ -1,0 +1,129 @@
+// Why: a worker's start in one place: everything is prepared before the spawn, so that a failure
+// leaves nothing behind, and nothing is waited for after it.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/handshake.hpp>
+#include <tether/detail/output_pump.hpp>
+#include <tether/detail/platform.hpp>
+#include <tether/detail/worker_mark.hpp>
+#include <tether/options.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline Secret make_secret() {
+    std::random_device random;
+    Secret secret;
+    for (std::size_t i = 0; i < secret.size(); i += sizeof(std::uint32_t)) {
+        store_le(secret.data() + i, static_cast<std::uint32_t>(random()));
+    }
+    return secret;
+}
+
+inline std::string worker_name(const WorkerOptions& options) {
+    if (!options.name.empty()) return options.name;
+    std::string path = options.program;
+    if (path.empty()) {
+        try {
+            path = own_executable();
+        } catch (const std::system_error&) {
+            path = "worker";
+        }
+    }
+    return path.substr(path.rfind('/') + 1);
+}
+
+// A worker that was just spawned, as the parent holds it.
+struct LaunchedWorker {
+    ChildProcess process{};
+    Descriptor connection{};
+    Descriptor control{};
+    Secret worker_secret{};
+    Transport transport{};
+};
+
+inline std::uint64_t to_microseconds(Duration duration) noexcept {
+    const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+    return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+
+inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& protocol,
+                                std::uint64_t generation, const Endpoint& endpoint,
+                                bool reads_lines) {
+    Bootstrap bootstrap;
+    bootstrap.worker = worker_name(options);
+    bootstrap.generation = generation;
+    bootstrap.parent_secret = make_secret();
+    bootstrap.worker_secret = make_secret();
+    bootstrap.protocol = protocol;
+    bootstrap.listening = endpoint.listening;
+    bootstrap.verify_peer = endpoint.verify_peer;
+    bootstrap.mark_severity = reads_lines;
+    bootstrap.concurrency = options.concurrency;
+    bootstrap.max_message_bytes = options.max_message_bytes;
+    bootstrap.orphan_grace_us = to_microseconds(options.orphan_grace);
+    bootstrap.parent_pid = static_cast<std::uint64_t>(::getpid());
+    return bootstrap;
+}
+
+// What opens the connection: one frame, sent before the child even runs.
+inline void send_hello(int fd, const Bootstrap& bootstrap) {
+    OutgoingMessage hello;
+    Greeting{bootstrap.parent_secret, bootstrap.protocol}.append_to(hello.payload());
+    hello.seal();
+    hello.open(FrameType::hello, 0, 0);
+    const auto bytes = hello.rest_of_frame();
+    const ConstBuffer buffer{bytes.data(), bytes.size()};
+    if (send_some(fd, {&buffer, 1}) != static_cast<::ssize_t>(bytes.size())) {
+        throw_last_error("send the hello");
+    }
+}
+
+inline SpawnPlan make_plan(const WorkerOptions& options) {
+    SpawnPlan plan;
+    plan.program = resolve_program(options.program);
+    plan.arguments.push_back(options.program.empty() ? worker_name(options) : options.program);
+    plan.arguments.insert(plan.arguments.end(), options.arguments.begin(), options.arguments.end());
+    plan.working_directory = options.working_directory;
+    return plan;
+}
+
+// Starts the worker's process. Throws a std::system_error whose text names the step that failed.
+inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& protocol,
+                             std::uint64_t generation, OutputPump& output) {
+    auto plan = make_plan(options);
+    auto endpoint = make_endpoint(options.transport);
+    auto control = make_socket_pair("socketpair for the control channel");
+    const auto outputs = output.open();
+    const auto null = Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
+    const auto self = open_pidfd(::getpid());
+
+    const auto bootstrap =
+        make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
+    const auto record = control_record(ControlType::bootstrap, bootstrap.encode());
+    const ConstBuffer buffer{record.data(), record.size()};
+    if (send_some(control.first.get(), {&buffer, 1}) != static_cast<::ssize_t>(record.size())) {
+        throw_last_error("send the bootstrap record");
+    }
+    send_hello(endpoint.parent.get(), bootstrap);
+
+    auto changes = options.environment;
+    changes[worker_variable] = worker_mark(control.second.get());
+    plan.environment = changed_environment(changes);
+    plan.descriptors = {null.get(),           outputs.first.get(),  outputs.second.get(),
+                        control.second.get(), endpoint.child.get()};
+    if (self) plan.descriptors.push_back(self.get());
+    return {ChildProcess{spawn(plan)}, std::move(endpoint.parent), std::move(control.first),
+            bootstrap.worker_secret, endpoint.transport};
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END

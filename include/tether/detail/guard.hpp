@@ -1,0 +1,143 @@
+// Why: a handler that runs for ever, blocks, or holds every lock must not keep a worker from hearing
+// its parent, nor from leaving when the parent is gone. One small thread sees to both. It never
+// allocates and never runs user code.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/active_calls.hpp>
+#include <tether/detail/handshake.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/detail/platform.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Made once in a worker and never destroyed: it watches until the very end of the process.
+class Guard {
+public:
+    Guard(Descriptor control, ControlReader control_in, Descriptor parent, const Bootstrap& bootstrap)
+        : control_(std::move(control)),
+          control_in_(control_in),
+          parent_(std::move(parent)),
+          parent_pid_(static_cast<::pid_t>(bootstrap.parent_pid)),
+          grace_(std::chrono::microseconds{static_cast<std::int64_t>(std::min<std::uint64_t>(
+              bootstrap.orphan_grace_us, std::uint64_t{1} << 60))}),
+          calls_(bootstrap.concurrency) {}
+
+    void start() {
+        WorkerSignals::install(terminate_);
+        continue_when_parent_ends(control_.get());
+        const AllSignalsBlocked blocked;
+        std::thread{[this] { run(); }}.detach();
+    }
+
+    [[nodiscard]] ActiveCalls& calls() noexcept { return calls_; }
+    // The worker shall leave: finish what runs, take nothing new.
+    [[nodiscard]] bool leaving() const noexcept { return leaving_.load(); }
+    // Becomes readable then.
+    [[nodiscard]] int leaving_fd() const noexcept { return leave_.fd(); }
+    // Told when a handler was asked to stop.
+    void set_helper(const WakeUp* helper) noexcept { helper_.store(helper); }
+    // Ended when the worker shall leave, so that whoever reads from it wakes up.
+    void set_connection(int fd) noexcept {
+        const std::scoped_lock lock{connection_mutex_};
+        connection_ = fd;
+        if (leaving() && fd != -1) ::shutdown(fd, SHUT_RD);
+    }
+
+    // Tells the parent why this worker cannot serve. Best effort.
+    void report(const StartFailure& failure) const {
+        const auto record = control_record(ControlType::failed, failure.encode());
+        const ConstBuffer buffer{record.data(), record.size()};
+        send_some(control_.get(), {&buffer, 1});
+    }
+
+private:
+    void run() noexcept {
+        for (;;) {
+            PollItem items[] = {readable(control_.get()), readable(parent_.get()),
+                                readable(terminate_.fd())};
+            wait_ready(items, next_look());
+            if (items[2].revents != 0) {
+                terminate_.drain();
+                leave(SHUT_RD);
+            }
+            const bool control_open = items[0].revents == 0 || read_control();
+            if (!control_open || items[1].revents != 0 || parent_is_gone()) end_orphan();
+        }
+    }
+
+    // Where the parent has no pidfd its number must do, in case somebody holds the channel open.
+    [[nodiscard]] TimePoint next_look() const noexcept {
+        return parent_ ? TimePoint::max() : Clock::now() + std::chrono::milliseconds{500};
+    }
+    [[nodiscard]] bool parent_is_gone() const noexcept {
+        return !parent_ && ::kill(parent_pid_, 0) == -1 && errno == ESRCH;
+    }
+
+    bool read_control() noexcept {
+        const MutableBuffer space{control_in_.space(), control_in_.space_size()};
+        const auto size = receive_some(control_.get(), {&space, 1}, MSG_DONTWAIT);
+        if (size < 0) return would_block();
+        if (size == 0 || control_in_.broken()) return false;
+        control_in_.received(static_cast<std::size_t>(size));
+        obey();
+        return true;
+    }
+
+    void obey() noexcept {
+        while (const auto record = control_in_.next()) {
+            if (record->type == ControlType::stop) leave(SHUT_RD);
+            if (record->type == ControlType::cancel) {
+                calls_.cancel(BinaryReader{record->content}.number<std::uint64_t>());
+                tell_helper();
+            }
+        }
+    }
+
+    void tell_helper() const noexcept {
+        if (const auto* helper = helper_.load()) helper->notify();
+    }
+
+    void leave(int how) noexcept {
+        leaving_.store(true);
+        calls_.stop_all();
+        tell_helper();
+        leave_.notify();
+        const std::scoped_lock lock{connection_mutex_};
+        if (connection_ != -1) ::shutdown(connection_, how);
+    }
+
+    // Idle, the main thread leaves at once, and the process ends under this thread's feet. What
+    // still runs after the grace is ended by force.
+    [[noreturn]] void end_orphan() noexcept {
+        leave(SHUT_RDWR);
+        PollItem nothing = readable(-1);
+        wait_ready({&nothing, 1}, deadline_after(Clock::now(), grace_));
+        end_with_all_descendants();
+    }
+
+    Descriptor control_;
+    ControlReader control_in_;
+    Descriptor parent_;
+    const ::pid_t parent_pid_;
+    const Duration grace_;
+    ActiveCalls calls_;
+    WakeUp terminate_;
+    WakeUp leave_;
+    std::atomic<bool> leaving_{false};
+    std::mutex connection_mutex_;
+    int connection_ = -1;
+    std::atomic<const WakeUp*> helper_{nullptr};
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,237 @@
+// Why: both sides prove who they are and that they speak the same protocol before anything else,
+// and every way in which they can differ has a sentence of its own.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/binary.hpp>
+#include <tether/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr std::uint64_t wire_magic = 0x31'52'45'48'54'45'54'00;  // "\0TETHER1"
+inline constexpr std::uint32_t wire_version = 1;
+
+using Secret = std::array<char, 32>;
+
+// Takes the same time wherever the two differ.
+inline bool equal_secrets(std::string_view left, std::string_view right) noexcept {
+    if (left.size() != right.size()) return false;
+    unsigned difference = 0;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+        difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i]);
+    }
+    return difference == 0;
+}
+
+inline std::string_view view(const Secret& secret) noexcept {
+    return {secret.data(), secret.size()};
+}
+
+// What identifies a protocol on the wire.
+struct ProtocolId {
+    std::string name{};
+    std::uint32_t version = 0;
+    std::uint64_t fingerprint = 0;
+
+    void write(BinaryWriter& out) const { out.text(name).number(version).number(fingerprint); }
+    static ProtocolId read(BinaryReader& in) {
+        ProtocolId id;
+        id.name = in.text();
+        id.version = in.number<std::uint32_t>();
+        id.fingerprint = in.number<std::uint64_t>();
+        return id;
+    }
+    friend bool operator==(const ProtocolId&, const ProtocolId&) = default;
+};
+
+// A sentence on how the worker's protocol differs from what the parent wants.
+inline std::string describe_mismatch(const ProtocolId& wanted, const ProtocolId& offered) {
+    if (wanted.name != offered.name) {
+        return "the parent wants protocol \"" + wanted.name + "\", the worker serves \"" +
+               offered.name + "\"";
+    }
+    if (wanted.version != offered.version) {
+        return "the parent speaks version " + std::to_string(wanted.version) + " of protocol \"" +
+               wanted.name + "\", the worker version " + std::to_string(offered.version);
+    }
+    return "protocol \"" + wanted.name + "\" has other messages or another codec in the worker's "
+           "program than in the parent's, under the same version";
+}
+
+// parent -> worker on the control channel, before anything else.
+struct Bootstrap {
+    std::string worker{};
+    std::uint64_t generation = 0;
+    Secret parent_secret{};  // what the connection must present
+    Secret worker_secret{};  // what the worker answers
+    ProtocolId protocol{};
+    bool listening = false;       // a listening socket was handed over, not a connected one
+    bool verify_peer = false;     // the socket tells who connects
+    bool mark_severity = false;   // somebody reads the output line by line
+    std::uint32_t concurrency = 1;
+    std::uint64_t max_message_bytes = 0;
+    std::uint64_t orphan_grace_us = 0;
+    std::uint64_t parent_pid = 0;
+
+    [[nodiscard]] std::string encode() const {
+        std::string bytes;
+        BinaryWriter out{bytes};
+        out.number(wire_magic).number(wire_version).text(worker).number(generation);
+        out.raw(view(parent_secret)).raw(view(worker_secret));
+        protocol.write(out);
+        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U);
+        out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
+        out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
+        return bytes;
+    }
+
+    static std::optional<Bootstrap> decode(std::string_view bytes) {
+        BinaryReader in{bytes};
+        if (in.number<std::uint64_t>() != wire_magic) return std::nullopt;
+        if (in.number<std::uint32_t>() != wire_version) return std::nullopt;
+        Bootstrap result;
+        result.worker = in.text();
+        result.generation = in.number<std::uint64_t>();
+        for (auto* secret : {&result.parent_secret, &result.worker_secret}) {
+            in.raw(secret->size()).copy(secret->data(), secret->size());
+        }
+        result.protocol = ProtocolId::read(in);
+        const auto flags = in.number<std::uint32_t>();
+        result.listening = (flags & 1) != 0;
+        result.verify_peer = (flags & 2) != 0;
+        result.mark_severity = (flags & 4) != 0;
+        result.concurrency = in.number<std::uint32_t>();
+        result.max_message_bytes = in.number<std::uint64_t>();
+        result.orphan_grace_us = in.number<std::uint64_t>();
+        result.parent_pid = in.number<std::uint64_t>();
+        if (!in.at_end()) return std::nullopt;
+        return result;
+    }
+};
+
+// The first message in each direction on the connection: `hello` carries the parent's secret and
+// what it wants, `welcome` the worker's secret and what it is.
+struct Greeting {
+    Secret secret{};
+    ProtocolId protocol{};
+
+    void append_to(std::string& bytes) const {
+        BinaryWriter out{bytes};
+        out.number(wire_magic).number(wire_version).raw(view(secret));
+        protocol.write(out);
+    }
+
+    static std::optional<Greeting> decode(std::string_view bytes) {
+        BinaryReader in{bytes};
+        if (in.number<std::uint64_t>() != wire_magic) return std::nullopt;
+        if (in.number<std::uint32_t>() != wire_version) return std::nullopt;
+        Greeting result;
+        in.raw(result.secret.size()).copy(result.secret.data(), result.secret.size());
+        result.protocol = ProtocolId::read(in);
+        if (!in.at_end()) return std::nullopt;
+        return result;
+    }
+};
+
+// Records on the control channel: 4 bytes size of what follows, 1 byte type, then the content.
+enum class ControlType : std::uint8_t {
+    bootstrap = 1,  // parent -> worker
+    cancel = 2,     // parent -> worker: the number of a request, 8 bytes
+    stop = 3,       // parent -> worker: finish and leave
+    failed = 16,    // worker -> parent: why it cannot serve
+};
+
+// A worker's last words when it cannot serve.
+struct StartFailure {
+    errc cause = errc::start_failed;
+    std::string text{};
+
+    [[nodiscard]] std::string encode() const {
+        std::string bytes;
+        BinaryWriter{bytes}.number(static_cast<std::uint32_t>(cause)).text(text);
+        return bytes;
+    }
+    static StartFailure decode(std::string_view bytes) {
+        BinaryReader in{bytes};
+        StartFailure result;
+        const auto cause = in.number<std::uint32_t>();
+        result.text = in.text();
+        const auto known = {errc::start_failed, errc::protocol_mismatch, errc::hook_missing};
+        for (const auto candidate : known) {
+            if (cause == static_cast<std::uint32_t>(candidate)) result.cause = candidate;
+        }
+        if (!in.at_end()) result.text = "the worker sent a malformed reason";
+        return result;
+    }
+};
+
+struct ControlRecord {
+    ControlType type{};
+    std::string_view content{};
+};
+
+inline std::string control_record(ControlType type, std::string_view content = {}) {
+    std::string bytes;
+    BinaryWriter{bytes}
+        .number(static_cast<std::uint32_t>(content.size() + 1))
+        .number(static_cast<std::uint8_t>(type))
+        .raw(content);
+    return bytes;
+}
+
+inline std::string cancel_record(std::uint64_t number) {
+    std::string content;
+    BinaryWriter{content}.number(number);
+    return control_record(ControlType::cancel, content);
+}
+
+// Cuts records out of a stream, in a buffer of fixed size: the worker's guard thread must not
+// allocate. A record that cannot fit makes it broken.
+class ControlReader {
+public:
+    static constexpr std::size_t capacity = 8192;
+
+    [[nodiscard]] char* space() noexcept { return buffer_.data() + end_; }
+    [[nodiscard]] std::size_t space_size() const noexcept { return capacity - end_; }
+    void received(std::size_t size) noexcept { end_ += size; }
+    [[nodiscard]] bool broken() const noexcept { return broken_; }
+
+    // The next record; its content is valid until the next call.
+    std::optional<ControlRecord> next() noexcept {
+        compact();
+        if (broken_ || end_ < 5) return std::nullopt;
+        const auto size = load_le<std::uint32_t>(buffer_.data());
+        if (size == 0 || size > capacity - 4) broken_ = true;
+        if (broken_ || end_ < 4 + std::size_t{size}) return std::nullopt;
+        begin_ = 4 + std::size_t{size};
+        return ControlRecord{static_cast<ControlType>(buffer_[4]),
+                             std::string_view{buffer_.data() + 5, std::size_t{size} - 1}};
+    }
+
+private:
+    void compact() noexcept {
+        if (begin_ == 0) return;
+        std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_),
+                  buffer_.begin() + static_cast<std::ptrdiff_t>(end_), buffer_.begin());
+        end_ -= begin_;
+        begin_ = 0;
+    }
+
+    std::array<char, capacity> buffer_{};
+    std::size_t begin_ = 0;  // end of the record that next() gave
+    std::size_t end_ = 0;
+    bool broken_ = false;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

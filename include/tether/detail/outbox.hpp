@@ -1,0 +1,164 @@
+// Why: many threads write to one connection. Whatever is queued while one of them sends leaves with
+// the next send; large messages take turns frame by frame; and a caller that gives up in the middle
+// of a frame must be able to take its memory away.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/frame.hpp>
+
+#include <array>
+#include <cstddef>
+#include <deque>
+#include <span>
+#include <string>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Not thread-safe. Messages open in the order they were pushed, so numbers only grow on the wire.
+class Outbox {
+public:
+    // Up to this size a message is copied rather than referenced, so its caller need not stay.
+    static constexpr std::size_t copy_limit = std::size_t{16} * 1024;
+
+    [[nodiscard]] bool empty() const noexcept {
+        return queue_.empty() && streams_.empty() && sending_ == nullptr;
+    }
+
+    // References the message until it is done, detached or withdrawn.
+    void push(OutgoingMessage& message) { queue_.push_back({{}, &message}); }
+
+    // A message of a single frame, by value.
+    void push_copy(const OutgoingMessage& message) { push_bytes(message.rest_of_frame()); }
+
+    void push_bytes(std::string_view bytes) {
+        if (queue_.empty() || queue_.back().message != nullptr || pinned(queue_.back())) {
+            queue_.push_back({});
+        }
+        queue_.back().bytes.append(bytes);
+    }
+
+    // What to send next. Until consume(), the buffers stay valid whatever is pushed.
+    std::size_t gather(std::span<ConstBuffer> target) noexcept {
+        choose();
+        in_flight_ = true;
+        if (sending_ != nullptr) return sending_->gather(target);
+        if (queue_.empty()) return 0;
+        const auto& bytes = queue_.front().bytes;
+        target[0] = {bytes.data() + sent_, bytes.size() - sent_};
+        return 1;
+    }
+
+    // `size` bytes of the gathered buffers were sent; 0 when the socket took none.
+    void consume(std::size_t size) noexcept {
+        in_flight_ = false;
+        if (sending_ != nullptr) {
+            consume_stream(size);
+        } else if (!queue_.empty()) {
+            sent_ += size;
+            if (sent_ == queue_.front().bytes.size()) {
+                queue_.pop_front();
+                sent_ = 0;
+                stream_next_ = true;
+            }
+        }
+    }
+
+    // Between gather() and consume(): a thread is sending, outside the lock.
+    [[nodiscard]] bool in_flight() const noexcept { return in_flight_; }
+
+    // Copies what is left of a message of one frame and forgets the original. Not while in flight.
+    void detach(const OutgoingMessage& message) {
+        const auto was_current = sending_ == &message;
+        std::string rest = message.rest_of_frame();
+        remove(message);
+        if (was_current) {
+            put_first(std::move(rest));
+        } else {
+            push_bytes(rest);
+        }
+    }
+
+    // What became of a message that was withdrawn.
+    enum class Withdrawn {
+        unsent,   // the peer will never hear of it
+        aborted,  // the peer drops what it has, without an answer
+        sent,     // the peer has it all, or will have
+    };
+
+    // Forgets a message that is not done: a frame that was begun is finished from a copy, and
+    // followed by an abort unless it was the last. Not while in flight.
+    Withdrawn withdraw(const OutgoingMessage& message) {
+        const bool mid_frame = sending_ == &message && !message.between_frames();
+        const bool whole = mid_frame && message.last_frame();
+        const bool opened = message.opened();
+        std::string rest = mid_frame ? message.rest_of_frame() : std::string{};
+        remove(message);
+        if (!opened) return Withdrawn::unsent;
+        if (!whole) {
+            std::array<char, FrameHeader::size> abort{};
+            FrameHeader{0, FrameType::abort, 0, 0, message.number()}.store(abort.data());
+            rest.append(abort.data(), abort.size());
+        }
+        put_first(std::move(rest));
+        return whole ? Withdrawn::sent : Withdrawn::aborted;
+    }
+
+private:
+    struct Entry {
+        std::string bytes{};
+        OutgoingMessage* message = nullptr;
+    };
+
+    [[nodiscard]] bool pinned(const Entry& entry) const noexcept {
+        return in_flight_ && sending_ == nullptr && &entry == &queue_.front();
+    }
+
+    // Settles which message the next bytes come from.
+    void choose() noexcept {
+        if (sending_ != nullptr || sent_ != 0) return;
+        const bool queued = !queue_.empty();
+        if (queued && queue_.front().message != nullptr) {
+            sending_ = queue_.front().message;
+            queue_.pop_front();
+        } else if (!streams_.empty() && (!queued || stream_next_)) {
+            sending_ = streams_.front();
+            streams_.pop_front();
+            stream_next_ = false;
+        }
+    }
+
+    void consume_stream(std::size_t size) noexcept {
+        sending_->consume(size);
+        if (sending_->done()) {
+            sending_ = nullptr;
+        } else if (size != 0 && sending_->between_frames()) {
+            streams_.push_back(std::exchange(sending_, nullptr));
+        }
+    }
+
+    void remove(const OutgoingMessage& message) noexcept {
+        if (sending_ == &message) sending_ = nullptr;
+        std::erase(streams_, &message);
+        std::erase_if(queue_, [&](const Entry& entry) { return entry.message == &message; });
+    }
+
+    void put_first(std::string bytes) {
+        if (sent_ != 0) {  // the front is half sent: behind it
+            queue_.front().bytes.append(bytes);
+        } else if (!bytes.empty()) {
+            queue_.push_front({std::move(bytes), nullptr});
+        }
+    }
+
+    std::deque<Entry> queue_;                // not opened yet, in order; bytes merge
+    std::deque<OutgoingMessage*> streams_;   // opened, between two frames, taking turns
+    OutgoingMessage* sending_ = nullptr;     // in the middle of a frame, or chosen for the next
+    std::size_t sent_ = 0;                   // of the front entry's bytes
+    bool stream_next_ = false;
+    bool in_flight_ = false;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

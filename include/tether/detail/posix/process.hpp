@@ -1,0 +1,205 @@
+// Why: a child is watched and signalled through its pidfd where there is one, since a number may
+// belong to a stranger by now; and its group is killed while its corpse still reserves the number.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/posix/descriptor.hpp>
+#include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/process_tree.hpp>
+#include <tether/exit_status.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline Descriptor open_pidfd([[maybe_unused]] ::pid_t pid) noexcept {
+#if TETHER_HAS_PIDFD
+    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (fd != -1) {
+        // Without a high number it is just as good; this must not fail for lack of one.
+        const int high = fd >= Descriptor::lowest ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
+        if (high == -1) return Descriptor{fd};
+        ::close(fd);
+        return Descriptor{high};
+    }
+#endif
+    return {};
+}
+
+inline int signal_pidfd([[maybe_unused]] int pidfd, [[maybe_unused]] int number,
+                        [[maybe_unused]] unsigned flags = 0) noexcept {
+#if TETHER_HAS_PIDFD
+    return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, flags));
+#else
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+// What a process left behind.
+struct Ended {
+    ExitStatus status{};
+    std::uint64_t peak_memory_bytes = 0;
+};
+
+// A child process. Not thread-safe: its session locks around it.
+class ChildProcess {
+public:
+    ChildProcess() noexcept = default;
+    explicit ChildProcess(::pid_t pid) noexcept
+        : pid_(pid), pidfd_(open_pidfd(pid)), gone_(pid <= 0) {}
+
+    [[nodiscard]] ::pid_t pid() const noexcept { return pid_; }
+    // Becomes readable when the process ends; -1 where it must be asked from time to time.
+    [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
+    [[nodiscard]] bool gone() const noexcept { return gone_; }
+
+    void signal(int number) const noexcept {
+        if (gone_) return;
+        if (pidfd_) {
+            signal_pidfd(pidfd_.get(), number);
+        } else if (still_ours()) {
+            ::kill(pid_, number);
+        }
+    }
+
+    // Kills the process with all its descendants, those in other sessions included. It is stopped
+    // first, so that nothing escapes by forking or being reaped meanwhile.
+    void kill_tree() const noexcept {
+        signal(SIGSTOP);
+        if (!gone_) kill_children_of(pid_, 0);
+        signal(SIGKILL);
+    }
+
+    // Ends what is left of the group and reaps the process, when it has ended; at most once.
+    std::optional<Ended> reap_if_ended() noexcept {
+        if (gone_) return std::nullopt;
+        ::siginfo_t info{};
+        const int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), info)
+                                  : wait_by(P_PID, static_cast<int>(pid_), info);
+        if (result != 0) {
+            // The host reaped it. The number may belong to a stranger: touch nothing by number.
+            gone_ = true;
+            kill_group_by_pidfd();
+            return Ended{status_from_kernel(), 0};
+        }
+        if (info.si_pid == 0) return std::nullopt;
+        if (!kill_group_by_pidfd()) ::kill(-pid_, SIGKILL);
+        gone_ = true;
+        Ended ended{to_status(info), 0};
+        int status = 0;
+        ::rusage usage{};
+        if (retry([&] { return ::wait4(pid_, &status, WNOHANG, &usage); }) == pid_) {
+            ended.peak_memory_bytes = peak_bytes(usage);
+        }
+        return ended;
+    }
+
+    void close() noexcept { pidfd_.reset(); }
+
+private:
+#if defined(__linux__)
+    static constexpr auto pidfd_type = static_cast<::idtype_t>(3);  // P_PIDFD
+#else
+    static constexpr auto pidfd_type = P_PID;
+#endif
+
+    static int wait_by(::idtype_t type, int id, ::siginfo_t& info) noexcept {
+        return retry([&] {
+            return ::waitid(type, static_cast<::id_t>(id), &info, WEXITED | WNOHANG | WNOWAIT);
+        });
+    }
+
+    // Without a pidfd a number is safe only as long as nobody has reaped the process.
+    [[nodiscard]] bool still_ours() const noexcept {
+        ::siginfo_t info{};
+        return wait_by(P_PID, pid_, info) == 0;
+    }
+
+    bool kill_group_by_pidfd() const noexcept {
+        constexpr unsigned process_group = 4;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+        if (!pidfd_) return false;
+        return signal_pidfd(pidfd_.get(), SIGKILL, process_group) == 0 || errno == ESRCH;
+    }
+
+    static ExitStatus to_status(const ::siginfo_t& info) noexcept {
+        return info.si_code == CLD_EXITED ? ExitStatus::exited(info.si_status)
+                                          : ExitStatus::signaled(info.si_status);
+    }
+
+    static std::uint64_t peak_bytes(const ::rusage& usage) noexcept {
+#if defined(__APPLE__)
+        return static_cast<std::uint64_t>(usage.ru_maxrss);
+#else
+        return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+#endif
+    }
+
+    // Linux 6.15 keeps the status for whoever holds a pidfd.
+    [[nodiscard]] ExitStatus status_from_kernel() const noexcept {
+#if TETHER_HAS_PIDFD
+        struct Info {  // pidfd_info
+            std::uint64_t mask;
+            std::uint64_t cgroup;
+            std::uint32_t ids[11];
+            std::int32_t exit_code;
+            std::uint64_t reserved[2];
+        };
+        constexpr std::uint64_t exit_wanted = 8;  // PIDFD_INFO_EXIT
+        Info info{};
+        info.mask = exit_wanted;
+        constexpr auto request = _IOWR(0xFF, 11, char[64]);  // PIDFD_GET_INFO
+        if (pidfd_ && ::ioctl(pidfd_.get(), request, &info) == 0 && (info.mask & exit_wanted) != 0) {
+            if (WIFEXITED(info.exit_code)) return ExitStatus::exited(WEXITSTATUS(info.exit_code));
+            if (WIFSIGNALED(info.exit_code)) return ExitStatus::signaled(WTERMSIG(info.exit_code));
+        }
+#endif
+        return {};
+    }
+
+#if TETHER_HAS_PROC_CHILDREN
+    static bool is_child_of(::pid_t child, ::pid_t parent) noexcept {
+        bool found = false;
+        for_each_child(parent, [&](::pid_t pid) { found = found || pid == child; });
+        return found;
+    }
+
+    // Depth first. A child's number stays its own while its stopped parent cannot reap it; the
+    // second look makes sure that the pidfd is of the process that was listed.
+    static void kill_children_of(::pid_t parent, int depth) noexcept {
+        if (depth == 64) return;
+        std::vector<::pid_t> children;
+        try {
+            for_each_child(parent, [&](::pid_t pid) { children.push_back(pid); });
+        } catch (...) {
+            return;
+        }
+        for (const auto child : children) {
+            const auto handle = open_pidfd(child);
+            if (!handle || !is_child_of(child, parent)) continue;
+            signal_pidfd(handle.get(), SIGSTOP);
+            kill_children_of(child, depth + 1);
+            signal_pidfd(handle.get(), SIGKILL);
+        }
+    }
+#else
+    static void kill_children_of(::pid_t, int) noexcept {}
+#endif
+
+    ::pid_t pid_ = 0;
+    Descriptor pidfd_;
+    bool gone_ = true;  // reaped, by us or by the host
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

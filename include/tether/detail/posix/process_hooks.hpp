@@ -1,0 +1,56 @@
+// Why: what runs when the host process ends or forks is registered in one place, since an unloaded
+// plugin must not leave a hook behind that leads nowhere.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <cstddef>
+#include <cstdlib>
+
+#include <pthread.h>
+#if !defined(__APPLE__)
+#include <link.h>
+#endif
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+#if !defined(__APPLE__)
+// Whether this code was linked into the program itself, rather than into a shared object that may
+// be unloaded.
+inline bool in_main_program() noexcept {
+    static const char marker = 0;
+    struct Search {
+        ::ElfW(Addr) address;
+        bool found;
+    } search{reinterpret_cast<::ElfW(Addr)>(&marker), false};
+    ::dl_iterate_phdr(
+        [](::dl_phdr_info* object, std::size_t, void* data) {
+            auto& wanted = *static_cast<Search*>(data);
+            for (int i = 0; i < object->dlpi_phnum; ++i) {
+                const auto& segment = object->dlpi_phdr[i];
+                const auto begin = object->dlpi_addr + segment.p_vaddr;
+                const bool inside = wanted.address >= begin && wanted.address - begin < segment.p_memsz;
+                wanted.found = wanted.found || (segment.p_type == PT_LOAD && inside);
+            }
+            return 1;  // the first object is the program: look no further
+        },
+        &search);
+    return search.found;
+}
+#endif
+
+// Run in the child of every fork of this process; must be async-signal-safe.
+inline void call_in_forked_copies(void (*hook)()) { ::pthread_atfork(nullptr, nullptr, hook); }
+
+// Run at exit and when the shared object that this is part of is unloaded.
+inline void call_at_exit(void (*hook)()) {
+    std::atexit(hook);
+#if !defined(__APPLE__)
+    // The C library would call this one after unloading too.
+    if (in_main_program()) std::at_quick_exit(hook);
+#endif
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END

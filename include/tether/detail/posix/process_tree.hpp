@@ -1,0 +1,135 @@
+// Why: grandchildren that made a session of their own are reachable only through the kernel's list
+// of children. The worker's guard thread walks it while any lock may be held for ever, so nothing
+// here allocates.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/posix/descriptor.hpp>
+#include <tether/detail/posix/features.hpp>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline void nap(std::chrono::microseconds time) noexcept {
+    const auto count = time.count();
+    ::timespec left{static_cast<std::time_t>(count / 1'000'000),
+                    static_cast<long>(count % 1'000'000 * 1000)};
+    while (::nanosleep(&left, &left) == -1 && errno == EINTR) {
+    }
+}
+
+#if TETHER_HAS_PROC_CHILDREN
+
+// A path below /proc, put together on the stack.
+class ProcPath {
+public:
+    ProcPath& operator<<(std::string_view text) noexcept {
+        const auto size = std::min(text.size(), bytes_.size() - 1 - size_);
+        std::memcpy(bytes_.data() + size_, text.data(), size);
+        size_ += size;
+        return *this;
+    }
+    ProcPath& operator<<(long number) noexcept {
+        std::array<char, 24> digits;
+        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+        return *this << std::string_view{digits.data(),
+                                         static_cast<std::size_t>(end - digits.data())};
+    }
+    [[nodiscard]] const char* c_str() const noexcept { return bytes_.data(); }
+
+private:
+    std::array<char, 96> bytes_{};
+    std::size_t size_ = 0;
+};
+
+// Calls visit(number) for each number in a file of numbers and spaces.
+template <class Visit>
+void for_each_number_in(const char* path, Visit visit) noexcept {
+    const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (fd == -1) return;
+    std::array<char, 4096> bytes;
+    long number = 0;
+    for (;;) {
+        const auto size = retry([&] { return ::read(fd, bytes.data(), bytes.size()); });
+        if (size <= 0) break;
+        for (const char c : std::string_view{bytes.data(), static_cast<std::size_t>(size)}) {
+            if (c >= '0' && c <= '9') {
+                number = number * 10 + (c - '0');
+            } else if (number != 0) {
+                visit(static_cast<::pid_t>(number));
+                number = 0;
+            }
+        }
+    }
+    if (number != 0) visit(static_cast<::pid_t>(number));
+    ::close(fd);
+}
+
+// Calls visit(pid) for each child of `parent`, whichever of its threads started it.
+template <class Visit>
+void for_each_child(::pid_t parent, Visit visit) noexcept {
+    struct Entry {  // linux_dirent64
+        std::uint64_t inode;
+        std::int64_t offset;
+        std::uint16_t length;
+        std::uint8_t type;
+        char name[1];
+    };
+    ProcPath tasks;
+    tasks << "/proc/" << parent << "/task";
+    const int fd = ::open(tasks.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd == -1) return;
+    alignas(8) std::array<char, 2048> bytes;
+    for (;;) {
+        const auto size = ::syscall(SYS_getdents64, fd, bytes.data(), bytes.size());
+        if (size <= 0) break;
+        for (long at = 0; at < size;) {
+            const char* entry = bytes.data() + at;
+            std::uint16_t length = 0;
+            std::memcpy(&length, entry + offsetof(Entry, length), sizeof length);
+            const std::string_view task{entry + offsetof(Entry, name)};
+            at += length;
+            if (task.front() == '.') continue;
+            ProcPath children;
+            children << "/proc/" << parent << "/task/" << task << "/children";
+            for_each_number_in(children.c_str(), visit);
+        }
+    }
+    ::close(fd);
+}
+
+// In a worker, which is a subreaper: kills all descendants. When a child dies its own children
+// become ours, so this repeats until none is left; bounded, since some may belong to another user.
+inline void kill_descendants() noexcept {
+    for (int round = 0; round < 200; ++round) {
+        bool any = false;
+        for_each_child(::getpid(), [&](::pid_t child) {
+            // Reaped here and now, or it would be listed for ever.
+            if (::waitpid(child, nullptr, WNOHANG) == child) return;
+            any = ::kill(child, SIGKILL) == 0 || any;
+        });
+        if (!any) return;
+        nap(std::chrono::milliseconds{1});
+    }
+}
+
+#else
+
+inline void kill_descendants() noexcept {}
+
+#endif
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,125 @@
+// Why: a socket with a path needs a place that only we can enter, that nobody could prepare for us,
+// that is gone a moment later, and that somebody cleans up when we are killed in that moment.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/posix/descriptor.hpp>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+
+#include <dirent.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::string random_hex(std::size_t digits) {
+    std::random_device random;
+    std::string text;
+    for (std::size_t i = 0; i < digits; ++i) text += "0123456789abcdef"[random() & 15U];
+    return text;
+}
+
+// A fresh directory of mode 0700, locked while it is in use, removed at the end with what we put
+// there. Its name has 128 random bits. Removes those whose owner died in between.
+class SocketDirectory {
+public:
+    SocketDirectory() {
+        std::string refused;
+        for (const auto& base : bases()) {
+            for (int attempt = 0; attempt < 8; ++attempt) {
+                if (create_in(base)) {
+                    remove_abandoned(base);
+                    return;
+                }
+                if (errno != EEXIST && errno != ESTALE) break;
+            }
+            refused += (refused.empty() ? "" : ", ") + base;
+        }
+        throw_last_error("create a directory in " + refused);
+    }
+    SocketDirectory(const SocketDirectory&) = delete;
+    SocketDirectory& operator=(const SocketDirectory&) = delete;
+    ~SocketDirectory() {
+        ::unlinkat(directory_.get(), socket_name, 0);
+        ::rmdir(path_.c_str());
+    }
+
+    // A path that leads to the socket in `limit` bytes, however long the directory's is.
+    [[nodiscard]] std::string socket_path(std::size_t limit) const {
+        auto path = path_ + "/" + socket_name;
+        if (path.size() < limit) return path;
+        return "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + socket_name;
+    }
+
+private:
+    static constexpr const char* socket_name = "s";
+    static constexpr std::string_view prefix = "tether-";
+
+    static std::array<std::string, 3> bases() {
+        const auto variable = [](const char* name) {
+            const char* value = std::getenv(name);
+            return std::string{value != nullptr ? value : ""};
+        };
+        return {variable("XDG_RUNTIME_DIR"), variable("TMPDIR"), "/tmp"};
+    }
+
+    // Takes the lock, unless the directory was removed, or locked by a cleaner, right before.
+    static bool lock(int fd) noexcept {
+        struct ::stat status {};
+        return ::flock(fd, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd, &status) == 0 &&
+               status.st_nlink != 0;
+    }
+
+    bool create_in(const std::string& base) {
+        if (base.empty() || base.front() != '/') {
+            errno = ENOENT;
+            return false;
+        }
+        path_ = base + "/" + std::string{prefix} + random_hex(32);
+        if (::mkdir(path_.c_str(), 0700) != 0) return false;
+        const int fd = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd == -1) {
+            ::rmdir(path_.c_str());
+            return false;
+        }
+        directory_ = Descriptor::adopt(fd, "open " + path_);
+        if (lock(directory_.get())) return true;
+        ::rmdir(path_.c_str());
+        errno = ESTALE;
+        return false;
+    }
+
+    static void remove_abandoned(const std::string& base) {
+        const std::unique_ptr<::DIR, int (*)(::DIR*)> listing{::opendir(base.c_str()), ::closedir};
+        if (listing == nullptr) return;
+        while (const auto* entry = ::readdir(listing.get())) {
+            const std::string_view name{entry->d_name};
+            if (name.size() != prefix.size() + 32 || !name.starts_with(prefix)) continue;
+            remove_if_abandoned(base + "/" + entry->d_name);
+        }
+    }
+
+    static void remove_if_abandoned(const std::string& path) {
+        const Descriptor directory{
+            ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+        struct ::stat status {};
+        if (!directory || ::fstat(directory.get(), &status) != 0) return;
+        if (status.st_uid != ::geteuid() || !lock(directory.get())) return;
+        ::unlinkat(directory.get(), socket_name, 0);
+        ::rmdir(path.c_str());
+    }
+
+    std::string path_;
+    Descriptor directory_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,158 @@
+// Why: the host's stderr may be a stopped terminal, a full pipe or closed, and none of that may hold
+// up anybody. It is only ever written when poll() promises room, in pieces that then fit.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/detail/posix/poll.hpp>
+#include <tether/detail/posix/signals.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// All relayed lines of a process, in the order they came. Thread-safe.
+class StderrSink {
+public:
+    // What one worker may have waiting; beyond that its lines are dropped and counted.
+    static constexpr std::size_t max_queued = std::size_t{1} << 20;
+    static constexpr std::size_t piece = 4096;  // a pipe with room has room for this much
+
+    // Leaked on purpose: lines may still come in during exit.
+    static StderrSink& instance() {
+        static StderrSink& sink = *new StderrSink;
+        return sink;
+    }
+
+    // Queues one line of the worker `source`, or a piece of one that goes on.
+    void add(std::uint64_t source, std::string_view prefix, std::string_view text,
+             bool terminated) {
+        const std::scoped_lock lock{mutex_};
+        auto& account = accounts_[source];
+        if (account.queued > max_queued) {
+            ++account.dropped;
+            return;
+        }
+        std::string line;
+        if (unfinished_ != source) {
+            if (unfinished_ != 0) line += '\n';
+            line += prefix;
+        }
+        line += text;
+        if (terminated) line += '\n';
+        unfinished_ = terminated ? 0 : source;
+        account.queued += line.size();
+        queue_.push_back({source, std::move(line)});
+    }
+
+    // Writes what the host's stderr takes right now. True when nothing is left.
+    bool flush() {
+        const std::scoped_lock lock{mutex_};
+        while (write_piece()) {
+        }
+        return queue_.empty();
+    }
+
+    // Writes until nothing is left, or nothing could be written for `patience`.
+    void flush_patiently(Duration patience) {
+        std::size_t before = 0;
+        for (auto deadline = deadline_after(Clock::now(), patience); !flush();) {
+            const auto now = written();
+            if (now != before) deadline = deadline_after(Clock::now(), patience);
+            before = now;
+            PollItem item{STDERR_FILENO, POLLOUT, 0};
+            if (wait_ready({&item, 1}, deadline) <= 0) return;
+        }
+    }
+
+    // The worker is gone; mentions what had to be dropped.
+    void close(std::uint64_t source, std::string_view prefix) {
+        std::uint64_t dropped = 0;
+        {
+            const std::scoped_lock lock{mutex_};
+            const auto account = accounts_.find(source);
+            if (account == accounts_.end()) return;
+            dropped = account->second.dropped;
+            account->second = {};
+        }
+        if (dropped != 0) {
+            add(source, prefix, std::to_string(dropped) + " lines of output were dropped", true);
+        }
+        const std::scoped_lock lock{mutex_};
+        accounts_.erase(source);
+    }
+
+private:
+    struct Account {
+        std::size_t queued = 0;
+        std::uint64_t dropped = 0;
+    };
+    struct Line {
+        std::uint64_t source;
+        std::string text;
+    };
+
+    std::size_t written() {
+        const std::scoped_lock lock{mutex_};
+        return written_;
+    }
+
+    bool write_piece() {
+        if (queue_.empty() || !ready_now(STDERR_FILENO, POLLOUT)) return false;
+        gather();
+        auto size = std::min(out_.size(), piece);
+        const auto newline = out_.rfind('\n', size - 1);
+        if (newline != std::string::npos) size = newline + 1;
+        const auto count = write_without_sigpipe(STDERR_FILENO, out_.data(), size);
+        if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+        // A closed stderr takes everything.
+        take(count < 0 ? out_.size() : static_cast<std::size_t>(count));
+        return true;
+    }
+
+    // Joins lines to a piece, so that a talkative worker does not cost a system call per line.
+    void gather() {
+        out_.clear();
+        for (const auto& line : queue_) {
+            const auto skip = &line == &queue_.front() ? front_written_ : 0;
+            out_.append(line.text, skip, piece - out_.size());
+            if (out_.size() == piece) return;
+        }
+    }
+
+    void take(std::size_t size) {
+        written_ += size;
+        while (size != 0) {
+            auto& line = queue_.front();
+            const auto part = std::min(size, line.text.size() - front_written_);
+            front_written_ += part;
+            size -= part;
+            if (const auto account = accounts_.find(line.source); account != accounts_.end()) {
+                account->second.queued -= std::min(account->second.queued, part);
+            }
+            if (front_written_ != line.text.size()) continue;
+            queue_.pop_front();
+            front_written_ = 0;
+        }
+    }
+
+    std::mutex mutex_;
+    std::deque<Line> queue_;
+    std::size_t front_written_ = 0;
+    std::string out_;
+    std::uint64_t unfinished_ = 0;  // the worker whose last line goes on
+    std::size_t written_ = 0;
+    std::unordered_map<std::uint64_t, Account> accounts_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,80 @@
+// Why: what the background thread watches for one worker. Asio's objects are not thread-safe; their
+// session locks around them, and lets go of a descriptor here before it is closed.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
+
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <array>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+using WatchedDescriptor = asio::posix::stream_descriptor;
+
+struct Watches {
+    explicit Watches(asio::io_context& context)
+        : end(context),
+          control(context),
+          output{WatchedDescriptor{context}, WatchedDescriptor{context}},
+          connection(context),
+          start(context),
+          deadline(context),
+          lost(context),
+          look(context),
+          backlog(context) {}
+    Watches(const Watches&) = delete;
+    Watches& operator=(const Watches&) = delete;
+    ~Watches() {
+        for (auto* descriptor : {&end, &control, &output[0], &output[1], &connection}) {
+            let_go(*descriptor);
+        }
+    }
+
+    static void let_go(WatchedDescriptor& descriptor) {
+        if (descriptor.is_open()) static_cast<void>(descriptor.release());
+    }
+
+    // Calls act(owner) once the descriptor is ready, unless it is let go before.
+    template <class Owner, class Act>
+    static void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
+                           std::shared_ptr<Owner> owner, Act act) {
+        if (!descriptor.is_open()) descriptor.assign(fd);
+        descriptor.async_wait(
+            to_write ? WatchedDescriptor::wait_write : WatchedDescriptor::wait_read,
+            [owner = std::move(owner), act](const std::error_code& error) {
+                if (!error) act(*owner);
+            });
+    }
+
+    // Calls act(owner) at `when`, unless the timer is set again or destroyed before.
+    template <class Owner, class Act>
+    static void at(asio::steady_timer& timer, TimePoint when, std::shared_ptr<Owner> owner,
+                   Act act) {
+        if (when == TimePoint::max()) return;
+        timer.expires_at(when);
+        timer.async_wait([owner = std::move(owner), act](const std::error_code& error) {
+            if (!error) act(*owner);
+        });
+    }
+
+    WatchedDescriptor end;                    // the worker's pidfd
+    WatchedDescriptor control;                // the control channel
+    std::array<WatchedDescriptor, 2> output;  // the worker's stdout and stderr
+    WatchedDescriptor connection;             // only when nobody else reads
+    asio::steady_timer start;                 // the start timeout
+    asio::steady_timer deadline;              // of the next call that nobody's thread waits for
+    asio::steady_timer lost;                  // the connection has ended, the process has not
+    asio::steady_timer look;                  // without a pidfd: asks whether it has ended
+    asio::steady_timer backlog;               // the host's stderr was full
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

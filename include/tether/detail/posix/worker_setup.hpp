@@ -1,0 +1,123 @@
+// Why: what a process does to itself to become a worker: it takes over what it was handed, closes
+// what it was not meant to have, and arranges to be woken when its parent goes.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/posix/descriptor.hpp>
+#include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/poll.hpp>
+#include <tether/detail/posix/process_tree.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include <dirent.h>
+#include <sys/stat.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Takes an inherited descriptor away from its low number.
+inline Descriptor take_inherited(int fd) noexcept {
+    const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
+    if (high == -1) {
+        set_close_on_exec(fd);
+        return Descriptor{fd};
+    }
+    ::close(fd);
+    return Descriptor{high};
+}
+
+// Only where the parent could not: what its other threads left inheritable.
+inline void close_inherited_from([[maybe_unused]] int lowest) noexcept {
+#if !TETHER_HAS_SPAWN_CLOSEFROM
+#if defined(__linux__)
+    const char* const list = "/proc/self/fd";
+#else
+    const char* const list = "/dev/fd";
+#endif
+    const std::unique_ptr<::DIR, int (*)(::DIR*)> listing{::opendir(list), ::closedir};
+    if (listing == nullptr) return;
+    while (const auto* entry = ::readdir(listing.get())) {
+        const int fd = std::atoi(entry->d_name);
+        if (fd >= lowest && fd != ::dirfd(listing.get())) ::close(fd);
+    }
+#endif
+}
+
+// Wakes this process from a stop when the parent ends: by the parent-death signal, which is harmless
+// if it only follows a thread, and by the end of the control channel, which also covers exec.
+inline void continue_when_parent_ends([[maybe_unused]] int control) noexcept {
+#if defined(__linux__)
+    ::prctl(PR_SET_PDEATHSIG, SIGCONT);
+    ::fcntl(control, F_SETOWN, ::getpid());
+    ::fcntl(control, F_SETSIG, SIGCONT);
+    ::fcntl(control, F_SETFL, ::fcntl(control, F_GETFL) | O_ASYNC);
+#endif
+}
+
+// Orphaned descendants become our children, so that they can be found and ended.
+inline void adopt_descendants() noexcept {
+#if defined(__linux__)
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+#endif
+}
+
+// Handlers rather than SIG_IGN or a mask: those would be inherited by what the worker starts.
+class WorkerSignals {
+public:
+    // SIGTERM notifies `on_terminate`, which must live as long as the process.
+    static void install(const WakeUp& on_terminate) noexcept {
+        target().store(&on_terminate);
+        set(SIGTERM, [](int) {
+            const int saved = errno;
+            if (const auto* wake = target().load()) wake->notify();
+            errno = saved;
+        });
+        set(SIGPIPE, [](int) {});
+    }
+
+private:
+    static std::atomic<const WakeUp*>& target() noexcept {
+        static std::atomic<const WakeUp*> wake{nullptr};
+        return wake;
+    }
+    static void set(int number, void (*handler)(int)) noexcept {
+        struct ::sigaction action {};
+        action.sa_handler = handler;
+        action.sa_flags = SA_RESTART;
+        ::sigemptyset(&action.sa_mask);
+        ::sigaction(number, &action, nullptr);
+    }
+};
+
+// Writes all of it, whatever the descriptor does; gives up when the other side is gone.
+inline void write_all(int fd, const char* data, std::size_t size) noexcept {
+    while (size != 0) {
+        const auto written = retry([&] { return ::write(fd, data, size); });
+        if (written < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            PollItem item{fd, POLLOUT, 0};
+            wait_ready({&item, 1}, TimePoint::max());
+            continue;
+        }
+        if (written <= 0) return;
+        data += written;
+        size -= static_cast<std::size_t>(written);
+    }
+}
+
+// The last way out: this process with everything it started, at once.
+[[noreturn]] inline void end_with_all_descendants() noexcept {
+    kill_descendants();
+    ::kill(-::getpid(), SIGKILL);
+    ::_exit(1);
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END

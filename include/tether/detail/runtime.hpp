@@ -1,0 +1,211 @@
+// Why: one background thread for all workers of a process. It watches descriptors and timers, and
+// never stands between a blocking caller and its answer. At exit it is stopped first, and the
+// workers are then ended by plain polling, whatever state the program is in.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/detail/platform.hpp>
+
+#include <asio/io_context.hpp>
+#include <asio/executor_work_guard.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// A worker process that can be ended. What the exit hook, stop() and the destructor drive.
+class Endable {
+public:
+    virtual ~Endable() = default;
+    virtual void take_step(StopLadder::Step step) = 0;
+    // Looks whether the process has ended, and if so settles everything. True once it has.
+    virtual bool collect() = 0;
+    // To wait for its end, and for its output where nobody else reads that. False: its end must be
+    // asked for.
+    virtual bool add_poll_items(std::vector<PollItem>& items, bool with_output) = 0;
+    virtual void pump_output() = 0;
+    [[nodiscard]] virtual StopPolicy stop_policy() const = 0;
+};
+
+// Walks all of `processes` down the ladder side by side, until all have ended. After `limit` there
+// are no more friendly steps.
+inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLadder::Step first,
+                    TimePoint limit, bool with_output) {
+    struct Ending {
+        Endable* process;
+        StopLadder ladder;
+    };
+    std::vector<Ending> left;
+    for (const auto& process : processes) {
+        left.push_back({process.get(), StopLadder{process->stop_policy(), first}});
+    }
+    std::vector<PollItem> items;
+    for (;;) {
+        const auto now = Clock::now();
+        auto wake = limit > now ? limit : TimePoint::max();
+        bool blind = false;
+        items.clear();
+        std::erase_if(left, [&](Ending& ending) { return ending.process->collect(); });
+        if (left.empty()) return;
+        for (auto& [process, ladder] : left) {
+            if (now >= limit) ladder.hurry();
+            process->take_step(ladder.advance(now));
+            if (with_output) process->pump_output();
+            blind = !process->add_poll_items(items, with_output) || blind;
+            wake = std::min(wake, ladder.deadline());
+        }
+        const auto next_look = deadline_after(now, std::chrono::milliseconds{blind ? 2 : 250});
+        wait_ready(items, std::min(wake, next_look));
+    }
+}
+
+class Runtime {
+public:
+    // For all workers together.
+    static constexpr auto exit_limit = std::chrono::seconds{3};
+
+    // Of this process: a forked copy makes its own when it needs one. Leaked on purpose.
+    static Runtime& instance() {
+        auto* runtime = current().load();
+        const bool stale = runtime != nullptr && runtime->epoch_ != fork_epoch().load();
+        if (runtime == nullptr || stale) return create(runtime);
+        return *runtime;
+    }
+
+    // Grows by one in each forked copy.
+    static std::atomic<unsigned>& fork_epoch() noexcept {
+        static std::atomic<unsigned> epoch{0};
+        return epoch;
+    }
+
+    asio::io_context& context() noexcept { return context_; }
+    // With the thread running, whether or not there is a worker.
+    asio::io_context::executor_type started_executor() {
+        const std::scoped_lock lock{mutex_};
+        if (!exiting_) start_thread();
+        return context_.get_executor();
+    }
+    [[nodiscard]] unsigned epoch() const noexcept { return epoch_; }
+    [[nodiscard]] bool on_thread() const noexcept {
+        return thread_id_.load() == std::this_thread::get_id();
+    }
+    // After this the background thread does nothing any more.
+    [[nodiscard]] bool exiting() const noexcept { return exiting_.load(); }
+
+    // Starts the thread with the first. False: the program is exiting, nothing may be started.
+    bool add(const std::shared_ptr<Endable>& process) {
+        const std::scoped_lock lock{mutex_};
+        if (exiting_) return false;
+        start_thread();
+        processes_.insert(process);
+        return true;
+    }
+
+    void remove(const std::shared_ptr<Endable>& process) {
+        const std::scoped_lock lock{mutex_};
+        processes_.erase(process);
+    }
+
+private:
+    explicit Runtime(unsigned epoch) : epoch_(epoch) {}
+
+    static std::atomic<Runtime*>& current() noexcept {
+        static std::atomic<Runtime*> runtime{nullptr};
+        return runtime;
+    }
+
+    static Runtime& create(Runtime* stale) {
+        register_hooks_once();
+        auto fresh = std::unique_ptr<Runtime>{new Runtime{fork_epoch().load()}};
+        if (current().compare_exchange_strong(stale, fresh.get())) return *fresh.release();
+        return *stale;
+    }
+
+    static void register_hooks_once() {
+        [[maybe_unused]] static const bool once = [] {
+            call_in_forked_copies([] { fork_epoch().fetch_add(1); });
+            call_at_exit([] { at_exit(); });
+            return true;
+        }();
+    }
+
+    static void at_exit() noexcept {
+        auto* runtime = current().load();
+        // In a forked copy there is nothing that belongs to it.
+        if (runtime == nullptr || runtime->epoch_ != fork_epoch().load()) return;
+        try {
+            runtime->end_everything();
+        } catch (...) {  // out of memory: the workers notice the end of this process themselves
+        }
+    }
+
+    void start_thread() {
+        if (thread_.joinable()) return;
+        const AllSignalsBlocked blocked;
+        work_.emplace(context_.get_executor());
+        thread_ = std::thread([this] { run(); });
+    }
+
+    void run() {
+        thread_id_.store(std::this_thread::get_id());
+        context_.run();
+        const std::scoped_lock lock{mutex_};
+        finished_ = true;
+        finished_changed_.notify_all();
+    }
+
+    void end_everything() {
+        std::vector<std::shared_ptr<Endable>> left;
+        {
+            std::unique_lock lock{mutex_};
+            if (exiting_.exchange(true)) return;
+            stop_thread(lock);
+            left.assign(processes_.begin(), processes_.end());
+        }
+        end_all(left, StopLadder::Step::ask, deadline_after(Clock::now(), exit_limit), true);
+    }
+
+    // User code may hold the thread up: then it is left behind.
+    void stop_thread(std::unique_lock<std::mutex>& lock) {
+        context_.stop();
+        if (!thread_.joinable()) return;
+        const bool own = on_thread();
+        const bool ended = !own && finished_changed_.wait_for(lock, std::chrono::seconds{1},
+                                                              [&] { return finished_; });
+        if (!ended) {
+            thread_.detach();
+            return;
+        }
+        lock.unlock();
+        thread_.join();
+        lock.lock();
+    }
+
+    const unsigned epoch_;
+    asio::io_context context_{1};
+    std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+    std::mutex mutex_;
+    std::condition_variable finished_changed_;
+    std::unordered_set<std::shared_ptr<Endable>> processes_;
+    std::thread thread_;
+    std::atomic<std::thread::id> thread_id_{};
+    bool finished_ = false;
+    std::atomic<bool> exiting_{false};
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

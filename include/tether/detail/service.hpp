@@ -1,0 +1,340 @@
+// Why: the worker's side of the connection. The thread that reads a request handles it and answers
+// it; answers to requests that arrived together leave together, and never late: a helper thread
+// sends what a slow handler would hold up.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/active_calls.hpp>
+#include <tether/detail/channel.hpp>
+#include <tether/detail/envelope.hpp>
+#include <tether/detail/guard.hpp>
+#include <tether/detail/line_splitter.hpp>
+#include <tether/detail/remote_cause.hpp>
+#include <tether/handler.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+class Service {
+public:
+    Service(std::unique_ptr<Channel> channel, Guard& guard, AnyHandler& handler,
+            const Bootstrap& bootstrap)
+        : channel_(std::move(channel)),
+          guard_(guard),
+          handler_(handler),
+          concurrency_(bootstrap.concurrency),
+          max_message_bytes_(bootstrap.max_message_bytes),
+          mark_severity_(bootstrap.mark_severity) {
+        guard_.set_connection(channel_->fd());
+    }
+    Service(const Service&) = delete;
+    Service& operator=(const Service&) = delete;
+    ~Service() {
+        guard_.set_connection(-1);
+        guard_.set_helper(nullptr);
+        if (!helper_.joinable()) return;
+        helper_ends_.store(true);
+        helper_wake_.notify();
+        helper_.join();
+    }
+
+    void welcome(const Secret& secret, const ProtocolId& protocol) {
+        OutgoingMessage message;
+        Greeting{secret, protocol}.append_to(message.payload());
+        message.seal();
+        message.open(FrameType::welcome, 0, 0);
+        send(message);
+        flush();
+    }
+
+    // Serves until the worker shall leave or the connection ends.
+    void run() {
+        if (concurrency_ == 1) return run_alone();
+        std::vector<std::thread> threads;
+        for (unsigned slot = 1; slot < concurrency_; ++slot) {
+            threads.emplace_back([this, slot] { take_turns(slot); });
+        }
+        take_turns(0);
+        for (auto& thread : threads) thread.join();
+    }
+
+private:
+    using Lock = Channel::Lock;
+
+    // One call, as its handler and its answer see it.
+    class Running final : public CallControl, public Responder {
+    public:
+        Running(Service& service, std::size_t slot, const IncomingMessage& request,
+                OutgoingMessage& answer)
+            : service_(service),
+              slot_(slot),
+              number_(request.number),
+              index_(request.index),
+              answer_(answer) {
+            if (request.timeout_us == 0) return;
+            const auto most = std::uint64_t{1} << 53;
+            const auto left = static_cast<std::int64_t>(std::min(request.timeout_us, most));
+            deadline_ = deadline_after(Clock::now(), std::chrono::microseconds{left});
+        }
+
+        std::uint64_t id() const noexcept override { return number_; }
+        bool stop_requested() const noexcept override {
+            return service_.guard_.calls().stop_requested(slot_);
+        }
+        std::stop_token stop_token() override {
+            auto token = service_.guard_.calls().token(slot_);
+            service_.ensure_helper();
+            service_.helper_wake_.notify();  // it may have been told to stop before
+            return token;
+        }
+        std::optional<TimePoint> deadline() const noexcept override { return deadline_; }
+        void log(Severity severity, std::string_view text) override {
+            auto line = service_.mark_severity_ ? with_mark(severity, text)
+                                                : std::string{text} + '\n';
+            write_all(STDERR_FILENO, line.data(), line.size());
+        }
+
+        std::string& payload() override { return answer_.payload(); }
+        std::vector<const Bytes*>& blobs() override { return answer_.blobs(); }
+        void send() override {
+            if (answer_.content_size() > service_.max_message_bytes_ ||
+                answer_.blobs().size() > MessageHead::max_blobs) {
+                return send_error({errc::message_too_large,
+                                   "the response has " + std::to_string(answer_.content_size()) +
+                                       " bytes in " + std::to_string(answer_.blobs().size()) +
+                                       " blobs and a payload; the limit is " +
+                                       std::to_string(service_.max_message_bytes_) + " bytes and " +
+                                       std::to_string(MessageHead::max_blobs) + " blobs",
+                                   {}});
+            }
+            finish(FrameType::response);
+        }
+        void send_error(const ErrorAnswer& error) {
+            answer_.reset();
+            error.append_to(answer_.payload());
+            finish(FrameType::error);
+        }
+
+    private:
+        void finish(FrameType type) {
+            answer_.seal();
+            answer_.open(type, index_, number_);
+            service_.send(answer_);
+        }
+
+        Service& service_;
+        std::size_t slot_;
+        std::uint64_t number_;
+        std::uint16_t index_;
+        OutgoingMessage& answer_;
+        std::optional<TimePoint> deadline_;
+    };
+
+    // --- Reading
+
+    // Handles where it reads, straight from the reader's buffer.
+    void run_alone() {
+        OutgoingMessage answer;
+        auto& reader = channel_->reader();
+        try {
+            for (;;) {
+                while (auto request = reader.next()) {
+                    if (guard_.leaving()) return;
+                    handle(0, *request, answer);
+                    if (reader.has_buffered()) {
+                        hold_back();
+                    } else {
+                        flush();
+                    }
+                }
+                if (reader.idle()) guard_.calls().forget_early();
+                if (!receive()) return;
+            }
+        } catch (const FramingError&) {
+            // The parent sends no such thing. It learns by the end of this process.
+        }
+    }
+
+    // One of several threads: takes a request, lets the next thread read, handles it.
+    void take_turns(std::size_t slot) {
+        OutgoingMessage answer;
+        for (;;) {
+            auto task = next_task();
+            if (!task) break;
+            handle(slot, task->view(), answer);
+            flush();
+        }
+        // The others must not wait for what will not come.
+        ::shutdown(channel_->fd(), SHUT_RD);
+    }
+
+    // A request with storage of its own.
+    struct Task {
+        IncomingMessage message{};
+        std::string payload{};
+        Bytes large_payload{};
+        std::vector<Bytes> blobs{};
+
+        explicit Task(IncomingMessage& source) : message(source) {
+            if (source.storage != nullptr) {
+                large_payload = std::move(*source.storage);
+            } else {
+                payload = source.payload;
+            }
+            std::ranges::move(source.blobs, std::back_inserter(blobs));
+        }
+        IncomingMessage view() {
+            message.payload = large_payload.empty() ? std::string_view{payload}
+                                                    : large_payload.view();
+            message.blobs = blobs;
+            return message;
+        }
+    };
+
+    std::optional<Task> next_task() {
+        const std::scoped_lock lock{reading_};
+        try {
+            while (!guard_.leaving()) {
+                if (auto request = channel_->reader().next()) return Task{*request};
+                if (!receive()) break;
+            }
+        } catch (const FramingError&) {
+        }
+        return std::nullopt;
+    }
+
+    bool receive() {
+        auto& reader = channel_->reader();
+        const auto space = reader.space();
+        const auto size = receive_some(channel_->fd(), space, 0);
+        if (size <= 0) return false;
+        reader.received(static_cast<std::size_t>(size));
+        return true;
+    }
+
+    // --- Handling
+
+    void handle(std::size_t slot, const IncomingMessage& request, OutgoingMessage& answer) {
+        if (request.type != FrameType::request) throw FramingError("not a request");
+        answer.reset();
+        Running call{*this, slot, request, answer};
+        if (guard_.calls().begin(slot, request.number)) {
+            answer_or_error(request, call);
+        } else {
+            call.send_error({errc::cancelled, "cancelled before it was started", {}});
+        }
+        guard_.calls().end(slot);
+    }
+
+    void answer_or_error(const IncomingMessage& request, Running& call) {
+        try {
+            if (!handler_.dispatch(request.index, request.payload, request.blobs, call, call)) {
+                call.send_error({errc::codec, "no such request in this protocol", {}});
+            }
+        } catch (const CodecFailure& failure) {
+            call.send_error({errc::codec, failure.what(), {}});
+        } catch (...) {
+            call.send_error({errc::handler, {}, describe_chain(std::current_exception())});
+        }
+    }
+
+    // --- Answering
+
+    // Small answers wait for flush(); large ones are sent from where they are.
+    void send(OutgoingMessage& message) {
+        Lock lock{writing_};
+        if (message.wire_size() <= Outbox::copy_limit) {
+            channel_->queue(message);
+            return;
+        }
+        channel_->send(message, lock);
+        while (!message.done() && !channel_->broken()) wait_for_room(lock);
+        if (!message.done()) channel_->release(message, lock);
+    }
+
+    void flush() {
+        Lock lock{writing_};
+        channel_->flush(lock);
+        while (channel_->has_output()) wait_for_room(lock);
+    }
+
+    // Another request is here already: its answer leaves together with this one, unless its handler
+    // takes long.
+    void hold_back() {
+        if (ticking_.exchange(true)) return;
+        ensure_helper();
+        helper_wake_.notify();
+    }
+
+    // The parent always reads while it writes, so this side may wait without reading.
+    void wait_for_room(Lock& lock) {
+        lock.unlock();
+        PollItem item{channel_->fd(), POLLOUT, 0};
+        wait_ready({&item, 1}, TimePoint::max());
+        lock.lock();
+        channel_->flush(lock);
+    }
+
+    // --- The helper: stop callbacks, and answers that wait for a slow handler
+
+    void ensure_helper() {
+        const std::scoped_lock lock{helper_mutex_};
+        if (helper_.joinable()) return;
+        const AllSignalsBlocked blocked;
+        helper_ = std::thread{[this] { help(); }};
+        guard_.set_helper(&helper_wake_);
+    }
+
+    void help() {
+        int quiet_ticks = 0;
+        while (!helper_ends_.load()) {
+            const bool ticking = ticking_.load();
+            PollItem item = readable(helper_wake_.fd());
+            wait_ready({&item, 1}, ticking ? Clock::now() + std::chrono::milliseconds{1}
+                                           : TimePoint::max());
+            helper_wake_.drain();
+            guard_.calls().fire();
+            if (!ticking) continue;
+            if (Lock lock{writing_}; channel_->has_output()) {
+                channel_->flush(lock);
+                quiet_ticks = 0;
+            }
+            if (++quiet_ticks == 50) {
+                ticking_.store(false);
+                quiet_ticks = 0;
+            }
+        }
+    }
+
+    std::unique_ptr<Channel> channel_;
+    Guard& guard_;
+    AnyHandler& handler_;
+    const unsigned concurrency_;
+    const std::uint64_t max_message_bytes_;
+    const bool mark_severity_;
+
+    std::mutex reading_;
+    std::mutex writing_;
+
+    std::mutex helper_mutex_;
+    std::thread helper_;
+    WakeUp helper_wake_;
+    std::atomic<bool> helper_ends_{false};
+    std::atomic<bool> ticking_{false};
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,857 @@
+// Why: one worker process from spawn to reaping, and all calls to it. It joins the state machines
+// with the descriptors; the rules are:
+//
+// - Whoever waits reads. Of several blocked callers one (the leader) reads for all; when nobody
+//   blocks but a call is pending, the background thread does.
+// - The end of the worker is the end of its process, never that of the connection.
+// - Any thread may find out about that end; collect() settles everything, once.
+//
+// Locks, in the order they may be taken: collecting_, reading_, mutex_, then one of process_mutex_,
+// control_mutex_, watching_, output_mutex_.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/call.hpp>
+#include <tether/detail/call_table.hpp>
+#include <tether/detail/channel.hpp>
+#include <tether/detail/child_process.hpp>
+#include <tether/detail/handshake.hpp>
+#include <tether/detail/output_pump.hpp>
+#include <tether/detail/runtime.hpp>
+#include <tether/error.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// How a session ended, for whoever might start the next.
+struct SessionEnd {
+    std::shared_ptr<const ExitReport> report{};
+    std::exception_ptr error{};  // what its calls got, or would have got
+    bool expected = false;       // somebody asked for it
+    bool was_ready = false;
+    bool seen = false;  // some call got the error
+};
+
+class Session final : public Endable, public std::enable_shared_from_this<Session> {
+public:
+    using OnEnd = std::function<void(const SessionEnd&)>;
+    using Lock = Channel::Lock;
+
+    // Throws CallError(start_failed).
+    static std::shared_ptr<Session> start(const WorkerOptions& options, const ProtocolId& protocol,
+                                          std::uint64_t generation, OnEnd on_end) {
+        auto& runtime = Runtime::instance();
+        auto output = std::make_unique<OutputPump>(options.output);
+        auto worker = launch_or_throw(options, protocol, generation, *output);
+        output->set_identity(worker_name(options), worker.process.pid());
+        std::shared_ptr<Session> session{new Session(options, protocol, generation,
+                                                     std::move(on_end), std::move(worker),
+                                                     std::move(output), runtime)};
+        if (!runtime.add(session)) {
+            session->take_step(StopLadder::Step::kill);
+            throw CallError(errc::stopped, "worker \"" + session->name_ +
+                                               "\": the program is exiting, nothing is started");
+        }
+        session->watch_everything();
+        return session;
+    }
+
+    ~Session() override {
+        // In a forked copy the reactor is the original's: only close descriptors.
+        if (forked()) static_cast<void>(watches_.release());
+    }
+
+    [[nodiscard]] bool forked() const noexcept {
+        return runtime_.epoch() != Runtime::fork_epoch().load();
+    }
+    [[nodiscard]] std::int64_t pid() const noexcept { return pid_; }
+    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+    [[nodiscard]] bool ready() const {
+        const std::scoped_lock lock{mutex_};
+        return ready_;
+    }
+    [[nodiscard]] bool ended() const {
+        const std::scoped_lock lock{mutex_};
+        return ended_;
+    }
+
+    [[nodiscard]] bool takes_calls() const {
+        const std::scoped_lock lock{mutex_};
+        return !ending_;
+    }
+
+    // Sends a request and returns its number. 0: this session takes no more calls, its end is near
+    // or was.
+    std::uint64_t submit(Call& call) {
+        Lock lock{mutex_};
+        if (ending_) return 0;
+        const auto number = call.number = calls_.add(call);
+        call.message.open(FrameType::request, call.info.index, call.number, time_left(call));
+        if (call.is_async()) {
+            ++async_calls_;
+            watch_deadline(call);
+        }
+        const auto alive = call.keep_alive();
+        channel_.send(call.message, lock);
+        if (channel_.blocked()) wait_for_room();
+        if (wants_background_reader()) watch_input();
+        return number;
+    }
+
+    // Blocks until the call is settled, and reads for all who wait meanwhile.
+    void wait(BlockingCall& call) {
+        Lock lock{mutex_};
+        bool leading = false;
+        bool looked_again = false;
+        while (!call.settled) {
+            if (call.cancelled) {
+                give_up(call, errc::cancelled, lock);
+            } else if (Clock::now() >= call.deadline()) {
+                // An answer that has arrived wins over a deadline that passed while nobody read.
+                if (std::exchange(looked_again, true)) {
+                    give_up(call, errc::timeout, lock);
+                } else {
+                    lock.unlock();
+                    read_available(&call);
+                    lock.lock();
+                }
+            } else if (leading || leader_ == nullptr) {
+                leading = true;
+                leader_ = &call;
+                lead(call, lock);
+            } else {
+                follow(call, lock);
+            }
+        }
+        if (leading) leader_ = nullptr;
+        if (leading || call.promoted) appoint_reader();
+        if (!call.message.done()) channel_.release(call.message, lock);
+    }
+
+    // From another thread than the one in wait(), or instead of it.
+    void cancel(BlockingCall& call) {
+        const Lock lock{mutex_};
+        call.cancelled = true;
+        call.changed.notify_one();
+        if (leader_ == &call) wake_.notify();
+    }
+
+    // Settles a call that nobody's thread waits for, if it is still pending here. `only_unsent`: not
+    // when it has left already.
+    void cancel(std::uint64_t number, bool only_unsent) {
+        Lock lock{mutex_};
+        auto* call = calls_.find(number);
+        if (call == nullptr || (only_unsent && call->message.opened())) return;
+        const auto alive = call->keep_alive();
+        give_up(*call, errc::cancelled, lock);
+    }
+
+    // The owner wants it gone at once. Its calls end with worker_killed.
+    void kill_by_owner() {
+        {
+            const Lock lock{mutex_};
+            if (ended_) return;
+            killed_by_owner_ = true;
+            set_reason(errc::worker_killed, "it was killed by Worker::kill()");
+        }
+        take_step(StopLadder::Step::kill);
+    }
+
+    // Ends it by force, for the reason `text`.
+    void kill(errc cause, const std::string& text) {
+        {
+            const Lock lock{mutex_};
+            if (ended_) return;
+            set_reason(cause, text);
+        }
+        take_step(StopLadder::Step::kill);
+    }
+
+    // --- Endable
+
+    void take_step(StopLadder::Step step) override {
+        switch (step) {
+            case StopLadder::Step::none: break;
+            case StopLadder::Step::ask: ask_to_stop(); break;
+            case StopLadder::Step::terminate: signal(SIGTERM); break;
+            case StopLadder::Step::kill: {
+                const std::scoped_lock lock{process_mutex_};
+                process_.kill_tree();
+                break;
+            }
+        }
+    }
+
+    bool collect() override {
+        const std::scoped_lock collecting{collecting_};
+        if (finished_) return true;
+        const auto ended = reap();
+        if (!ended) return false;
+        close_watches();
+        // What it said and answered before it ended still counts; but not what a stranger, who holds
+        // a copy of its connection, may go on to say.
+        for (int round = 0; round < 64 && read_available(nullptr); ++round) {
+        }
+        read_control();
+        {
+            const std::scoped_lock lock{output_mutex_};
+            output_->finish();
+        }
+        finish(*ended);
+        finished_ = true;
+        return true;
+    }
+
+    bool add_poll_items(std::vector<PollItem>& items, bool with_output) override {
+        {
+            const std::scoped_lock lock{process_mutex_};
+            items.push_back(readable(process_.pidfd()));
+        }
+        const bool tells_its_end = items.back().fd != -1;
+        if (!with_output) return tells_its_end;
+        const std::scoped_lock lock{output_mutex_};
+        for (const auto& stream : output_->streams()) {
+            if (stream.pipe && !stream.ended) items.push_back(readable(stream.pipe.get()));
+        }
+        return tells_its_end;
+    }
+
+    void pump_output() override {
+        const std::scoped_lock lock{output_mutex_};
+        for (auto& stream : output_->streams()) output_->pump(stream);
+        output_->flush();
+    }
+
+    [[nodiscard]] StopPolicy stop_policy() const override { return stop_policy_; }
+
+private:
+    struct Reason {
+        errc cause{};
+        std::string text{};
+    };
+
+    Session(const WorkerOptions& options, const ProtocolId& protocol, std::uint64_t generation,
+            OnEnd on_end, LaunchedWorker worker, std::unique_ptr<OutputPump> output,
+            Runtime& runtime)
+        : runtime_(runtime),
+          name_(worker_name(options)),
+          protocol_(protocol),
+          generation_(generation),
+          stop_policy_(options.stop),
+          start_timeout_(options.start_timeout),
+          worker_secret_(worker.worker_secret),
+          pid_(worker.process.pid()),
+          on_end_(std::move(on_end)),
+          process_(std::move(worker.process)),
+          control_(std::move(worker.control)),
+          output_(std::move(output)),
+          channel_(std::move(worker.connection), options.max_message_bytes) {}
+
+    static LaunchedWorker launch_or_throw(const WorkerOptions& options, const ProtocolId& protocol,
+                                          std::uint64_t generation, OutputPump& output) {
+        try {
+            return launch(options, protocol, generation, output);
+        } catch (const std::system_error& error) {
+            throw CallError(errc::start_failed,
+                            "worker \"" + worker_name(options) +
+                                "\" could not be started: " + error.what(),
+                            nullptr, error.code());
+        }
+    }
+
+    // --- Reading
+
+    // Reads for all until this call is settled, cancelled or due, or there is another reason to
+    // look up.
+    void lead(BlockingCall& call, Lock& lock) {
+        if (connection_watched_) let_go_of_connection();
+        const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
+        PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
+        lock.unlock();
+        wait_ready(items, call.deadline());
+        if (items[1].revents != 0) wake_.drain();
+        if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+        lock.lock();
+        if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
+    }
+
+    void follow(BlockingCall& call, Lock& lock) {
+        followers_.push_back(&call);
+        const auto ready = [&] { return call.settled || call.cancelled || call.promoted; };
+        if (call.deadline() == TimePoint::max()) {
+            call.changed.wait(lock, ready);
+        } else {
+            call.changed.wait_until(lock, call.deadline(), ready);
+        }
+        std::erase(followers_, &call);
+        if (call.promoted && leader_ != nullptr) call.promoted = false;
+    }
+
+    // The leader leaves: somebody who waits takes over, or else the background thread.
+    void appoint_reader() {
+        if (leader_ != nullptr) return;
+        for (auto* follower : followers_) {
+            if (follower->settled) continue;
+            follower->promoted = true;
+            follower->changed.notify_one();
+            return;
+        }
+        if (wants_background_reader()) watch_input();
+        if (channel_.blocked()) watch_room();
+    }
+
+    [[nodiscard]] bool wants_background_reader() const noexcept {
+        return leader_ == nullptr && followers_.empty() && async_calls_ != 0 && !input_closed_;
+    }
+
+    // Delivers what has arrived, without waiting. `reader` is the call of this thread, if any: its
+    // answer is reason enough to stop. False: nothing more is there now.
+    bool read_available(const Call* reader) {
+        const std::scoped_lock reading{reading_};
+        try {
+            for (int round = 0; round < 64; ++round) {
+                {
+                    const Lock lock{mutex_};
+                    if (input_closed_ || (reader != nullptr && reader->settled)) return false;
+                }
+                const auto received = channel_.receive(
+                    false, [&](IncomingMessage& message) { deliver(message, reader); });
+                if (received == Channel::Received::closed) on_input_closed();
+                if (received != Channel::Received::more) return false;
+            }
+            return true;
+        } catch (const FramingError& error) {
+            fail(errc::framing, error.what());
+        } catch (const std::bad_alloc&) {
+            fail(errc::message_too_large, "an answer did not fit into memory");
+        }
+        return false;
+    }
+
+    void deliver(IncomingMessage& message, const Call* reader) {
+        const Lock lock{mutex_};
+        if (!ready_) return welcome(message);
+        if (message.type != FrameType::response && message.type != FrameType::error) {
+            throw FramingError("a message of a type that a worker does not send");
+        }
+        Call* call = calls_.find(message.number);
+        if (call == nullptr) {
+            if (calls_.forget(message.number)) return;
+            throw FramingError("an answer to call " + std::to_string(message.number) +
+                               ", which is not pending");
+        }
+        if (call->info.index != message.index) {
+            throw FramingError("an answer of another type than its call");
+        }
+        calls_.remove(message.number);
+        call->outcome.take(message);
+        settle(*call, reader);
+    }
+
+    void welcome(const IncomingMessage& message) {
+        const auto greeting = message.type == FrameType::welcome ? Greeting::decode(message.payload)
+                                                                 : std::nullopt;
+        if (!greeting || !equal_secrets(view(greeting->secret), view(worker_secret_))) {
+            throw FramingError("the first message is not the worker's welcome");
+        }
+        if (greeting->protocol != protocol_) {
+            throw FramingError(describe_mismatch(protocol_, greeting->protocol));
+        }
+        ready_ = true;
+    }
+
+    void on_input_closed() {
+        const Lock lock{mutex_};
+        if (std::exchange(input_closed_, true) || ended_) return;
+        ending_ = true;
+        // Most likely it is about to end. If not, it is of no use any more.
+        const auto patience = stop_policy_.drain + stop_policy_.terminate;
+        const std::scoped_lock watching{watching_};
+        if (!watches_) return;
+        Watches::at(watches_->lost, deadline_after(Clock::now(), patience), shared_from_this(),
+                    [](Session& session) {
+                        session.kill(errc::framing, "it closed its connection but did not end");
+                    });
+    }
+
+    // --- Calls
+
+    void settle(Call& call, const Call* reader) {
+        call.settled = true;
+        if (call.is_async()) --async_calls_;
+        if (&call == leader_ && reader != &call) wake_.notify();
+        call.on_settled();
+    }
+
+    void settle_with(Call& call, std::exception_ptr error) {
+        call.outcome.error = std::move(error);
+        settle(call, nullptr);
+    }
+
+    void give_up(Call& call, errc cause, Lock& lock) {
+        auto sent = Outbox::Withdrawn::sent;
+        if (!call.message.done()) sent = channel_.release(call.message, lock);
+        if (call.settled) return;
+        if (sent == Outbox::Withdrawn::sent) {
+            calls_.abandon(call.number);
+            send_control(cancel_record(call.number));
+        } else {
+            calls_.remove(call.number);
+        }
+        const bool unknown = sent == Outbox::Withdrawn::sent && !call.info.idempotent;
+        settle_with(call, std::make_exception_ptr(CallError(code_of(cause, unknown),
+                                                            describe_give_up(call, cause, sent))));
+    }
+
+    static std::error_code code_of(errc cause, bool outcome_unknown) noexcept {
+        const int unknown = outcome_unknown ? outcome_unknown_bit : 0;
+        return {static_cast<int>(cause) | unknown, category()};
+    }
+
+    std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
+        const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() -
+                                                                               call.info.made);
+        std::string text = "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
+                           "\" (pid " + std::to_string(pid_) + "): ";
+        text += cause == errc::timeout ? "no answer within " : "cancelled after ";
+        text += std::to_string(age.count()) + " ms";
+        if (!ready_) text += "; the worker was still starting";
+        if (sent != Outbox::Withdrawn::sent) text += "; the request had not left";
+        return text;
+    }
+
+    [[nodiscard]] static std::uint64_t time_left(const Call& call) noexcept {
+        if (call.info.deadline == TimePoint::max()) return 0;
+        return std::max<std::uint64_t>(1, to_microseconds(call.info.deadline - Clock::now()));
+    }
+
+    // The socket is full: whoever polls must learn of it.
+    void wait_for_room() {
+        if (leader_ != nullptr) {
+            wake_.notify();
+        } else if (async_calls_ != 0) {
+            watch_room();
+        }  // else a blocking caller polls next
+    }
+
+    // --- The control channel
+
+    void send_control(std::string record) {
+        const std::scoped_lock lock{control_mutex_};
+        unsent_control_ += record;
+        flush_control();
+    }
+
+    void flush_control() {
+        while (!unsent_control_.empty() && control_) {
+            const ConstBuffer buffer{unsent_control_.data(), unsent_control_.size()};
+            const auto sent = send_some(control_.get(), {&buffer, 1});
+            if (sent < 0 && would_block()) {
+                watch_control_output();
+                return;
+            }
+            if (sent < 0) return unsent_control_.clear();
+            unsent_control_.erase(0, static_cast<std::size_t>(sent));
+        }
+    }
+
+    // False: the worker has closed its end.
+    bool read_control() {
+        std::optional<StartFailure> failure;
+        bool open = true;
+        {
+            const std::scoped_lock lock{control_mutex_};
+            while (control_ && !control_in_.broken()) {
+                const MutableBuffer space{control_in_.space(), control_in_.space_size()};
+                const auto size = receive_some(control_.get(), {&space, 1}, MSG_DONTWAIT);
+                open = size > 0 || (size < 0 && would_block());
+                if (size <= 0) break;
+                control_in_.received(static_cast<std::size_t>(size));
+                while (const auto record = control_in_.next()) {
+                    if (record->type == ControlType::failed) {
+                        failure = StartFailure::decode(record->content);
+                    }
+                }
+            }
+        }
+        if (failure) fail(failure->cause, failure->text);
+        return open;
+    }
+
+    void ask_to_stop() {
+        {
+            const Lock lock{mutex_};
+            if (ended_) return;
+            set_reason(errc::stopped, "it was stopped");
+            for (auto* call : calls_.calls()) {
+                calls_.remove(call->number);
+                settle_with(*call, std::make_exception_ptr(CallError(
+                                       code_of(errc::stopped, is_unknown(*call)),
+                                       "call \"" + std::string{call->info.request} +
+                                           "\" to worker \"" + name_ + "\": it was stopped")));
+            }
+        }
+        send_control(control_record(ControlType::stop));
+    }
+
+    // --- The end
+
+    // The first reason is the one that counts.
+    void set_reason(errc cause, std::string text) {
+        ending_ = true;
+        if (!reason_) reason_ = Reason{cause, std::move(text)};
+    }
+
+    void fail(errc cause, const std::string& text) {
+        {
+            const Lock lock{mutex_};
+            input_closed_ = true;
+        }
+        kill(cause, text);
+    }
+
+    void signal(int number) {
+        const std::scoped_lock lock{process_mutex_};
+        process_.signal(number);
+    }
+
+    std::optional<Ended> reap() {
+        const std::scoped_lock lock{process_mutex_};
+        return process_.reap_if_ended();
+    }
+
+    [[nodiscard]] bool is_unknown(const Call& call) const noexcept {
+        return ready_ && !call.info.idempotent && call.message.done();
+    }
+
+    // What the end of the worker means for a call: its code and what to say.
+    struct Verdict {
+        errc cause{};
+        std::string text{};
+    };
+
+    [[nodiscard]] Verdict verdict(const ExitStatus& status) const {
+        if (reason_) return {reason_->cause, reason_->text};
+        if (!ready_) {
+            std::string text = "it ended before it was ready to serve";
+            if (status.success()) {
+                text += "; does its program begin main with tether::serve_if_worker, and serve this "
+                        "protocol?";
+            }
+            return {errc::start_failed, text};
+        }
+        return {status.signal() ? errc::worker_killed : errc::worker_exited, {}};
+    }
+
+    std::shared_ptr<const ExitReport> make_report(const Ended& ended, const Verdict& verdict) const {
+        const auto now = Clock::now();
+        auto report = std::make_shared<ExitReport>();
+        report->worker = name_;
+        report->pid = pid_;
+        report->generation = generation_;
+        report->status = ended.status;
+        report->uptime = std::chrono::duration_cast<std::chrono::milliseconds>(now - started_);
+        report->peak_memory_bytes = ended.peak_memory_bytes;
+        report->note = verdict.text;
+        report->stderr_tail = output_->tail();
+        for (const auto* call : calls_.calls()) {
+            report->calls_in_flight.push_back(
+                {std::string{call->info.request}, call->number,
+                 std::chrono::duration_cast<std::chrono::milliseconds>(now - call->info.made)});
+        }
+        return report;
+    }
+
+    void finish(const Ended& ended) {
+        SessionEnd end;
+        {
+            Lock lock{mutex_};
+            ended_ = ending_ = input_closed_ = true;
+            const auto verdict = this->verdict(ended.status);
+            end.report = make_report(ended, verdict);
+            end.was_ready = ready_;
+            end.expected = reason_ && (reason_->cause == errc::stopped || killed_by_owner_);
+            end.error = std::make_exception_ptr(CallError(verdict.cause, to_string(*end.report),
+                                                          end.report));
+            settle_all(verdict, end, lock);
+        }
+        close_descriptors();
+        runtime_.remove(shared_from_this());
+        wake_.notify();
+        if (on_end_) std::exchange(on_end_, nullptr)(end);
+    }
+
+    void settle_all(const Verdict& verdict, SessionEnd& end, Lock&) {
+        const bool by_itself = !reason_ || reason_->cause == errc::framing;
+        for (auto* call : calls_.calls()) {
+            calls_.remove(call->number);
+            const bool unsent = !call->message.opened() && !call->message.done();
+            call->outcome.lost_with_worker =
+                by_itself && ready_ && (unsent || call->info.idempotent);
+            end.seen = true;
+            settle_with(*call,
+                        std::make_exception_ptr(CallError(
+                            code_of(verdict.cause, is_unknown(*call)),
+                            "call \"" + std::string{call->info.request} + "\": " +
+                                to_string(*end.report),
+                            end.report)));
+        }
+        calls_.clear();
+    }
+
+    // --- What the background thread watches
+
+    void watch_everything();
+    void watch_end();
+    void look_for_end();
+    void watch_control();
+    void watch_control_output();
+    void watch_output(std::size_t index);
+    void on_output_ready(std::size_t index);
+    void watch_backlog();
+    void on_start_timeout();
+    void watch_input();
+    void on_input_ready();
+    void watch_room();
+    void on_room();
+    void let_go_of_connection();
+    void watch_deadline(const Call& call);
+    void arm_deadline(TimePoint when);
+    void on_deadline();
+    void close_watches();
+    void close_descriptors();
+
+    Runtime& runtime_;
+    const std::string name_;
+    const ProtocolId protocol_;
+    const std::uint64_t generation_;
+    const StopPolicy stop_policy_;
+    const Duration start_timeout_;
+    const Secret worker_secret_;
+    const std::int64_t pid_;
+    const TimePoint started_ = Clock::now();
+    OnEnd on_end_;
+
+    std::mutex collecting_;
+    bool finished_ = false;
+
+    std::mutex process_mutex_;
+    ChildProcess process_;
+
+    std::mutex control_mutex_;
+    Descriptor control_;
+    ControlReader control_in_;
+    std::string unsent_control_;
+
+    std::mutex output_mutex_;
+    std::unique_ptr<OutputPump> output_;
+
+    std::mutex reading_;  // the channel's reader
+    mutable std::mutex mutex_;
+    Channel channel_;
+    CallTable<Call> calls_;
+    Deadlines deadlines_;
+    std::size_t async_calls_ = 0;
+    BlockingCall* leader_ = nullptr;
+    std::vector<BlockingCall*> followers_;
+    WakeUp wake_;
+    std::optional<Reason> reason_;
+    bool ready_ = false;         // the worker has welcomed us
+    bool input_closed_ = false;  // nothing is read any more
+    bool ending_ = false;        // no more calls are taken
+    bool ended_ = false;         // reaped, everything settled
+    bool killed_by_owner_ = false;
+
+    std::mutex watching_;
+    std::unique_ptr<Watches> watches_;
+    // Under mutex_:
+    bool watching_input_ = false;
+    bool watching_room_ = false;
+    bool connection_watched_ = false;  // the reactor has the connection
+    TimePoint armed_deadline_ = TimePoint::max();
+};
+
+inline void Session::watch_everything() {
+    const std::scoped_lock watching{watching_};
+    watches_ = std::make_unique<Watches>(runtime_.context());
+    auto self = shared_from_this();
+    watch_end();
+    watch_control();
+    for (std::size_t i = 0; i < 2; ++i) watch_output(i);
+    Watches::at(watches_->start, deadline_after(started_, start_timeout_), self,
+                [](Session& session) { session.on_start_timeout(); });
+}
+
+// With watching_ held.
+inline void Session::watch_end() {
+    if (const int pidfd = process_.pidfd(); pidfd != -1) {
+        Watches::when_ready(watches_->end, pidfd, false, shared_from_this(),
+                            [](Session& session) { session.look_for_end(); });
+        return;
+    }
+    Watches::at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
+                shared_from_this(), [](Session& session) { session.look_for_end(); });
+}
+
+inline void Session::look_for_end() {
+    if (collect()) return;
+    const std::scoped_lock watching{watching_};
+    if (watches_) watch_end();
+}
+
+inline void Session::watch_control() {
+    Watches::when_ready(watches_->control, control_.get(), false, shared_from_this(),
+                        [](Session& session) {
+                            const bool open = session.read_control();
+                            const std::scoped_lock watching{session.watching_};
+                            if (open && session.watches_) session.watch_control();
+                        });
+}
+
+inline void Session::watch_output(std::size_t index) {
+    const auto& stream = output_->streams()[index];
+    if (!stream.pipe || stream.ended) return;
+    Watches::when_ready(watches_->output[index], stream.pipe.get(), false, shared_from_this(),
+                        [index](Session& session) { session.on_output_ready(index); });
+}
+
+inline void Session::on_output_ready(std::size_t index) {
+    bool written = false;
+    {
+        const std::scoped_lock lock{output_mutex_};
+        output_->pump(output_->streams()[index]);
+        written = output_->flush();
+    }
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    watch_output(index);
+    if (!written) watch_backlog();
+}
+
+// The host's stderr cannot be given to the reactor: look again in a while.
+inline void Session::watch_backlog() {
+    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
+                shared_from_this(), [](Session& session) {
+                    if (StderrSink::instance().flush()) return;
+                    const std::scoped_lock watching{session.watching_};
+                    if (session.watches_) session.watch_backlog();
+                });
+}
+
+inline void Session::on_start_timeout() {
+    // A parent that was stopped or busy must not mistake its own pause for the worker's.
+    read_available(nullptr);
+    if (ready()) return;
+    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(start_timeout_);
+    kill(errc::start_timeout,
+         "it was not ready within the start timeout of " + std::to_string(limit.count()) + " ms");
+}
+
+// With mutex_ held, as for the rest. The reactor gets the connection only when it must read, and
+// loses it when a caller reads, since it would be woken by each arrival.
+inline void Session::watch_input() {
+    if (std::exchange(watching_input_, true)) return;
+    connection_watched_ = true;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->connection, channel_.fd(), false, shared_from_this(),
+                        [](Session& session) { session.on_input_ready(); });
+}
+
+inline void Session::watch_room() {
+    if (std::exchange(watching_room_, true)) return;
+    connection_watched_ = true;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->connection, channel_.fd(), true, shared_from_this(),
+                        [](Session& session) { session.on_room(); });
+}
+
+inline void Session::let_go_of_connection() {
+    watching_input_ = watching_room_ = connection_watched_ = false;
+    const std::scoped_lock watching{watching_};
+    if (watches_) Watches::let_go(watches_->connection);
+}
+
+inline void Session::on_input_ready() {
+    {
+        const Lock lock{mutex_};
+        watching_input_ = false;
+        if (leader_ != nullptr) return let_go_of_connection();
+    }
+    const bool more = read_available(nullptr);
+    const Lock lock{mutex_};
+    if (more || wants_background_reader()) watch_input();
+}
+
+inline void Session::on_room() {
+    Lock lock{mutex_};
+    watching_room_ = false;
+    channel_.flush(lock);
+    if (channel_.blocked() && leader_ == nullptr) watch_room();
+}
+
+inline void Session::watch_control_output() {
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->control, control_.get(), true, shared_from_this(),
+                        [](Session& session) { session.send_control({}); });
+}
+
+inline void Session::watch_deadline(const Call& call) {
+    if (call.deadline() == TimePoint::max()) return;
+    const auto pending = [this](std::uint64_t number) { return calls_.find(number) != nullptr; };
+    deadlines_.add(call.deadline(), call.number);
+    deadlines_.tidy(async_calls_, pending);
+    if (call.deadline() < armed_deadline_) arm_deadline(call.deadline());
+}
+
+inline void Session::arm_deadline(TimePoint when) {
+    armed_deadline_ = when;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::at(watches_->deadline, when, shared_from_this(),
+                [](Session& session) { session.on_deadline(); });
+}
+
+inline void Session::on_deadline() {
+    read_available(nullptr);
+    Lock lock{mutex_};
+    for (const auto number : deadlines_.take_due(Clock::now())) {
+        auto* call = calls_.find(number);
+        if (call == nullptr) continue;
+        const auto alive = call->keep_alive();
+        give_up(*call, errc::timeout, lock);
+    }
+    arm_deadline(deadlines_.next(
+        [this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
+}
+
+inline void Session::close_watches() {
+    const std::scoped_lock watching{watching_};
+    watches_.reset();
+}
+
+inline void Session::close_descriptors() {
+    {
+        const std::scoped_lock lock{control_mutex_};
+        control_.reset();
+    }
+    const std::scoped_lock lock{process_mutex_};
+    process_.close();
+}
+
+
+}  // namespace detail
+TETHER_NAMESPACE_END

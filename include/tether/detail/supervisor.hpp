@@ -1,0 +1,406 @@
+// Why: what a Worker is when its process comes and goes: one session at a time, a new one when a
+// call needs it and the restart policy allows, and calls that outlive a session where that is right.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/async_call.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/detail/session.hpp>
+#include <tether/options.hpp>
+#include <tether/worker_state.hpp>
+
+#include <asio/steady_timer.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+class Supervisor final : public CallCarrier, public std::enable_shared_from_this<Supervisor> {
+    using Lock = std::unique_lock<std::mutex>;
+
+public:
+    Supervisor(WorkerOptions options, ProtocolId protocol)
+        : options_(std::move(options)),
+          name_(worker_name(options_)),
+          protocol_(std::move(protocol)),
+          budget_(options_.restart),
+          runtime_(Runtime::instance()),
+          resume_timer_(runtime_.context()) {}
+
+    // Starts the first process. A failure is kept for the first call.
+    void begin() noexcept {
+        Lock lock{mutex_};
+        try {
+            start(lock);
+        } catch (...) {
+            failed_start_ = std::current_exception();
+        }
+    }
+
+    // The destructor of a Worker. In a forked copy everything is left as it is: locks may be held by
+    // threads that do not exist here.
+    static void retire(std::shared_ptr<Supervisor> supervisor) noexcept {
+        if (supervisor->forked()) {
+            static_cast<void>(new std::shared_ptr<Supervisor>(std::move(supervisor)));
+            return;
+        }
+        try {
+            supervisor->stop();
+        } catch (...) {  // out of memory: the process ends with this one at the latest
+        }
+    }
+
+    [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+    [[nodiscard]] bool forked() const noexcept {
+        return runtime_.epoch() != Runtime::fork_epoch().load();
+    }
+
+    struct CallLimits {
+        Duration timeout{};
+        std::uint64_t max_message_bytes{};
+    };
+    [[nodiscard]] CallLimits call_limits() const {
+        const Lock lock{mutex_};
+        return {options_.call_timeout, options_.max_message_bytes};
+    }
+
+    // Carries out a call on this thread. On return it is settled; throws where it was never sent.
+    void run(BlockingCall& call, const std::stop_token& token) {
+        if (runtime_.on_thread()) {
+            throw CallError(errc::would_deadlock,
+                            "a blocking call to worker \"" + name_ +
+                                "\" on Tether's background thread, which has to answer it; use "
+                                "async_call there");
+        }
+        if (!token.stop_possible()) return run(call);
+        Cancellable cancellable{call};
+        const std::stop_callback on_stop{token, [&] { cancel(cancellable); }};
+        run(call, &cancellable);
+    }
+
+    // --- CallCarrier
+
+    void launch(std::shared_ptr<AsyncCall> call) noexcept override {
+        try {
+            call->settled = false;
+            call->outcome.reset();
+            launch_or_throw(call);
+        } catch (...) {
+            call->fail(std::current_exception());
+        }
+    }
+
+    void cancel(AsyncCall& call, bool only_unsent) override {
+        const auto ticket = call.ticket();
+        if (ticket.session != nullptr) ticket.session->cancel(ticket.number, only_unsent);
+        if (const auto parked = unpark(call)) {
+            refuse(*parked, errc::cancelled, "cancelled before it could be sent");
+        }
+    }
+
+    // --- Ending
+
+    std::optional<ExitStatus> stop() { return end(StopLadder::Step::ask, true); }
+    void kill() { end(StopLadder::Step::kill, false); }
+
+    void restart(std::optional<WorkerOptions> options) {
+        end(StopLadder::Step::ask, true);
+        {
+            const Lock lock{mutex_};
+            if (options) options_ = std::move(*options);
+            budget_ = RestartBudget{options_.restart};
+            failed_start_ = nullptr;
+            stopped_ = false;
+        }
+        begin();
+    }
+
+    // --- Looking
+
+    [[nodiscard]] WorkerState state() const {
+        const Lock lock{mutex_};
+        if (stopped_) return WorkerState::stopped;
+        if (session_ == nullptr) return starting_ ? WorkerState::starting : WorkerState::ended;
+        return session_->ready() ? WorkerState::ready : WorkerState::starting;
+    }
+    [[nodiscard]] std::int64_t pid() const {
+        const Lock lock{mutex_};
+        return session_ == nullptr ? 0 : session_->pid();
+    }
+    [[nodiscard]] std::uint64_t generation() const {
+        const Lock lock{mutex_};
+        return generation_;
+    }
+    [[nodiscard]] std::shared_ptr<const ExitReport> last_exit() const {
+        const Lock lock{mutex_};
+        return last_exit_;
+    }
+
+private:
+    // A blocking call that a stop token may end, wherever it waits.
+    struct Cancellable {
+        BlockingCall& call;
+        std::shared_ptr<Session> session{};  // where it was sent to
+        bool cancelled = false;
+    };
+
+    // --- Blocking calls
+
+    void run(BlockingCall& call, Cancellable* cancellable = nullptr) {
+        bool sent_again = false;
+        for (;;) {
+            const auto session = session_for(call, cancellable);
+            if (session->submit(call) == 0) continue;
+            session->wait(call);
+            if (!call.outcome.lost_with_worker || std::exchange(sent_again, true)) return;
+            call.settled = false;
+            call.outcome.reset();
+        }
+    }
+
+    // Waits for a session that takes calls, and starts one where that is due.
+    std::shared_ptr<Session> session_for(const BlockingCall& call, Cancellable* cancellable) {
+        Lock lock{mutex_};
+        std::uint64_t awaited = 0;  // the start that another thread was busy with
+        for (;;) {
+            if (awaited != 0 && awaited == failed_generation_) std::rethrow_exception(shared_failure_);
+            if (cancellable != nullptr && cancellable->cancelled) {
+                throw refusal(call, errc::cancelled, "cancelled before it could be sent");
+            }
+            const auto wake = advance(lock);
+            if (wake == TimePoint::min()) {
+                if (cancellable != nullptr) cancellable->session = session_;
+                return session_;
+            }
+            if (Clock::now() >= call.deadline()) {
+                throw refusal(call, errc::timeout, "the worker could not be started in time");
+            }
+            awaited = starting_ ? generation_ : 0;
+            const auto until = std::min(wake, call.deadline());
+            if (until == TimePoint::max()) {
+                changed_.wait(lock);
+            } else {
+                changed_.wait_until(lock, until);
+            }
+        }
+    }
+
+    void cancel(Cancellable& cancellable) {
+        std::shared_ptr<Session> session;
+        {
+            const Lock lock{mutex_};
+            cancellable.cancelled = true;
+            session = cancellable.session;
+            changed_.notify_all();
+        }
+        if (session != nullptr) session->cancel(cancellable.call);
+    }
+
+    // --- Async calls
+
+    void launch_or_throw(const std::shared_ptr<AsyncCall>& call) {
+        for (;;) {
+            std::shared_ptr<Session> session;
+            {
+                Lock lock{mutex_};
+                if (call->cancel_requested) {
+                    throw refusal(*call, errc::cancelled, "cancelled before it could be sent");
+                }
+                const auto wake = advance(lock);
+                if (wake != TimePoint::min()) return park(call, wake);
+                session = session_;
+            }
+            call->hold();
+            const auto number = session->submit(*call);
+            if (number == 0) continue;
+            call->set_ticket({session->generation(), number, session});
+            if (call->cancel_requested) session->cancel(number, false);
+            return;
+        }
+    }
+
+    // Keeps a call until a process may be started, or its deadline.
+    void park(const std::shared_ptr<AsyncCall>& call, TimePoint wake) {
+        if (Clock::now() >= call->deadline()) {
+            throw refusal(*call, errc::timeout, "the worker could not be started in time");
+        }
+        parked_.push_back(call);
+        resume_at(std::min(wake, call->deadline()));
+    }
+
+    std::shared_ptr<AsyncCall> unpark(const AsyncCall& call) {
+        const Lock lock{mutex_};
+        const auto found = std::ranges::find(parked_, &call, &std::shared_ptr<AsyncCall>::get);
+        if (found == parked_.end()) return nullptr;
+        auto result = std::move(*found);
+        parked_.erase(found);
+        return result;
+    }
+
+    void resume_at(TimePoint when) {
+        if (when >= resume_when_) return;
+        resume_when_ = when;
+        Watches::at(resume_timer_, when, shared_from_this(),
+                    [](Supervisor& supervisor) { supervisor.resume(); });
+    }
+
+    // On the background thread: launches what was parked; it may be parked again.
+    void resume() {
+        std::vector<std::shared_ptr<AsyncCall>> calls;
+        {
+            const Lock lock{mutex_};
+            resume_when_ = TimePoint::max();
+            calls.swap(parked_);
+        }
+        for (auto& call : calls) launch(std::move(call));
+    }
+
+    void refuse(AsyncCall& call, errc cause, const std::string& text) {
+        call.fail(std::make_exception_ptr(refusal(call, cause, text)));
+    }
+
+    // --- Sessions
+
+    // Brings the worker closer to taking calls. Returns the far past when session_ takes them now,
+    // else when to try again at the latest; changed_ tells of more. Throws when it never will.
+    TimePoint advance(Lock& lock) {
+        if (forked()) {
+            throw CallError(errc::forked, "worker \"" + name_ +
+                                              "\" belongs to the process that this one was "
+                                              "forked from");
+        }
+        if (stopped_) throw CallError(errc::stopped, "worker \"" + name_ + "\" was stopped");
+        if (failed_start_) std::rethrow_exception(std::exchange(failed_start_, nullptr));
+        if (session_ != nullptr) {
+            return session_->takes_calls() ? TimePoint::min() : TimePoint::max();
+        }
+        if (starting_) return TimePoint::max();
+        const auto now = Clock::now();
+        if (budget_.spent(now)) throw budget_spent();
+        if (budget_.next_start() > now) return budget_.next_start();
+        start(lock);
+        return session_ != nullptr ? TimePoint::min() : now;
+    }
+
+    void start(Lock& lock) {
+        starting_ = true;
+        const auto generation = ++generation_;
+        const auto options = options_;
+        std::shared_ptr<Session> session;
+        std::exception_ptr error;
+        lock.unlock();
+        try {
+            session = Session::start(options, protocol_, generation,
+                                     [weak = weak_from_this()](const SessionEnd& end) {
+                                         if (const auto self = weak.lock()) self->on_end(end);
+                                     });
+        } catch (...) {
+            error = std::current_exception();
+        }
+        lock.lock();
+        starting_ = false;
+        if (session != nullptr && !session->ended()) session_ = std::move(session);
+        if (error) {
+            budget_.record_failure(Clock::now());
+            failed_generation_ = generation;
+            shared_failure_ = error;
+        }
+        notify();
+        if (error) std::rethrow_exception(error);
+    }
+
+    void on_end(const SessionEnd& end) {
+        const Lock lock{mutex_};
+        last_exit_ = end.report;
+        if (!end.expected) {
+            budget_.record_failure(Clock::now());
+            last_error_text_ = to_string(*end.report);
+        }
+        // Nobody was told of a start that failed: the next call is.
+        if (!end.expected && !end.was_ready && !end.seen) failed_start_ = end.error;
+        if (session_ != nullptr && session_->generation() == end.report->generation) {
+            session_ = nullptr;
+        }
+        notify();
+    }
+
+    void notify() {
+        changed_.notify_all();
+        if (!parked_.empty()) resume_at(Clock::now());
+    }
+
+    std::optional<ExitStatus> end(StopLadder::Step first, bool for_good) {
+        std::shared_ptr<Session> session;
+        std::vector<std::shared_ptr<AsyncCall>> refused;
+        {
+            Lock lock{mutex_};
+            changed_.wait(lock, [&] { return !starting_; });
+            if (for_good) stopped_ = true;
+            if (for_good) refused.swap(parked_);
+            changed_.notify_all();
+            session = session_;
+        }
+        if (session != nullptr && first == StopLadder::Step::kill) session->kill_by_owner();
+        for (const auto& call : refused) refuse(*call, errc::stopped, "the worker was stopped");
+        if (session != nullptr) {
+            const bool alone = runtime_.on_thread() || runtime_.exiting();
+            const std::shared_ptr<Endable> endable = session;
+            end_all({&endable, 1}, first, TimePoint::max(), alone);
+        }
+        const auto report = last_exit();
+        return report == nullptr ? std::nullopt : std::optional{report->status};
+    }
+
+    // --- Errors
+
+    [[nodiscard]] CallError refusal(const Call& call, errc cause, const std::string& text) const {
+        return {cause, "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
+                           "\": " + text};
+    }
+
+    [[nodiscard]] CallError budget_spent() const {
+        return {errc::restart_budget_spent,
+                "worker \"" + name_ + "\" ended " + std::to_string(budget_.failures()) +
+                    " times within " +
+                    std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
+                                       options_.restart.window)
+                                       .count()) +
+                    " s and is not started again; the last time: " + last_error_text_,
+                last_exit_};
+    }
+
+    mutable std::mutex mutex_;
+    std::condition_variable changed_;
+    WorkerOptions options_;
+    const std::string name_;
+    const ProtocolId protocol_;
+    RestartBudget budget_;
+    Runtime& runtime_;
+    std::shared_ptr<Session> session_;
+    bool starting_ = false;
+    bool stopped_ = false;
+    std::uint64_t generation_ = 0;
+    std::exception_ptr failed_start_;      // of a start that nobody was told of yet
+    std::exception_ptr shared_failure_;    // for all who waited for the start of
+    std::uint64_t failed_generation_ = 0;  // this generation
+    std::string last_error_text_;
+    std::shared_ptr<const ExitReport> last_exit_;
+    std::vector<std::shared_ptr<AsyncCall>> parked_;
+    asio::steady_timer resume_timer_;
+    TimePoint resume_when_ = TimePoint::max();
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,149 @@
+// Why: a worker's life from its first moment in main to its last, in the order in which things must
+// happen: claim what was inherited, start the guard, let the parent in, only then run user code.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/admission.hpp>
+#include <tether/detail/guard.hpp>
+#include <tether/detail/service.hpp>
+#include <tether/detail/worker_mark.hpp>
+#include <tether/handler.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::string offered(std::span<const HandlerType> types) {
+    std::string text;
+    for (const auto& type : types) {
+        if (!text.empty()) text += ", ";
+        text += "\"" + std::string{type.protocol} + "\" version " + std::to_string(type.version);
+    }
+    return text;
+}
+
+class WorkerMain {
+public:
+    explicit WorkerMain(std::span<const HandlerType> types) : types_(types) {}
+
+    // The exit code of the process.
+    int run() {
+        ::unsetenv(worker_variable);
+        close_inherited_from(worker_fd::first_other);
+        auto control = take_inherited(worker_fd::control);
+        auto connection = take_inherited(worker_fd::connection);
+        auto parent = take_inherited(worker_fd::parent);
+        const auto identity = peer_identity(control.get());
+        ControlReader control_in;
+        bootstrap_ = read_bootstrap(control.get(), control_in);
+        if (!bootstrap_) return 1;
+        bootstrap_->concurrency = std::max(1U, bootstrap_->concurrency);
+
+        adopt_descendants();
+        std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
+        // Watches until the very end, longer than any scope.
+        guard_ = new Guard(std::move(control), control_in, std::move(parent), *bootstrap_);
+        guard_->start();
+
+        const int exit_code = serve(std::move(connection), identity);
+        std::fflush(stdout);
+        kill_descendants();
+        return exit_code;
+    }
+
+private:
+    // Without it there is nothing to say and nobody to say it to but stderr.
+    static std::optional<Bootstrap> read_bootstrap(int control, ControlReader& in) {
+        for (;;) {
+            if (const auto record = in.next()) {
+                auto bootstrap = record->type == ControlType::bootstrap
+                                     ? Bootstrap::decode(record->content)
+                                     : std::nullopt;
+                if (!bootstrap) complain("its first record is no bootstrap of this version");
+                return bootstrap;
+            }
+            const MutableBuffer space{in.space(), in.space_size()};
+            const auto size = in.broken() ? -1 : receive_some(control, {&space, 1}, 0);
+            if (size <= 0) {
+                if (size < 0) complain("the bootstrap is malformed or cannot be read");
+                return std::nullopt;
+            }
+            in.received(static_cast<std::size_t>(size));
+        }
+    }
+
+    static void complain(const char* what) {
+        std::fprintf(stderr, "tether: this process was started as a worker, but %s\n", what);
+    }
+
+    int serve(Descriptor connection, const PeerIdentity& identity) {
+        const auto* type = choose();
+        if (type == nullptr) return refuse(errc::protocol_mismatch, describe_choice());
+        Admission admission{*bootstrap_, std::move(connection), identity, guard_->leaving_fd()};
+        auto channel = admission.admit();
+        if (channel == nullptr) return 0;
+        if (admission.wanted() != bootstrap_->protocol) {
+            return refuse(errc::protocol_mismatch,
+                          "the hello asks for another protocol than the bootstrap");
+        }
+        std::unique_ptr<AnyHandler> handler;
+        try {
+            handler = type->make();
+        } catch (...) {
+            return refuse(errc::start_failed, describe_constructor_failure());
+        }
+        Service service{std::move(channel), *guard_, *handler, *bootstrap_};
+        service.welcome(bootstrap_->worker_secret, id_of(*type));
+        service.run();
+        return 0;
+    }
+
+    // The handler whose protocol has the wanted name; any version, so that the error can tell.
+    [[nodiscard]] const HandlerType* choose() const {
+        for (const auto& type : types_) {
+            if (id_of(type) == bootstrap_->protocol) return &type;
+        }
+        return nullptr;
+    }
+
+    static ProtocolId id_of(const HandlerType& type) {
+        return {std::string{type.protocol}, type.version, type.fingerprint};
+    }
+
+    [[nodiscard]] std::string describe_choice() const {
+        for (const auto& type : types_) {
+            if (type.protocol == bootstrap_->protocol.name) {
+                return describe_mismatch(bootstrap_->protocol, id_of(type));
+            }
+        }
+        return "the parent wants protocol \"" + bootstrap_->protocol.name +
+               "\", this program serves " + offered(types_);
+    }
+
+    static std::string describe_constructor_failure() {
+        std::string text = "its handler's constructor threw";
+        for (const auto& cause : describe_chain(std::current_exception())) {
+            text += (text.back() == 'w' ? ": " : "; caused by: ") + cause.message;
+        }
+        return text;
+    }
+
+    int refuse(errc cause, const std::string& text) {
+        guard_->report({cause, text});
+        return 1;
+    }
+
+    std::span<const HandlerType> types_;
+    std::optional<Bootstrap> bootstrap_;
+    Guard* guard_ = nullptr;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

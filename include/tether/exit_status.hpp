@@ -1,0 +1,152 @@
+// Tether: how a worker process ended.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+
+/// The way a process ended: it exited with a code, a signal ended it, or nobody can tell.
+///
+/// A code and a signal are never folded into one `int`. "Unknown" happens when the host program
+/// reaps Tether's children itself (`waitpid(-1)`, or `SIGCHLD` ignored) on a kernel that does not
+/// keep the status for the owner of a pidfd (Linux before 6.15).
+///
+/// A regular value type; thread-safe as an `int` is.
+class ExitStatus {
+public:
+    /// An unknown status.
+    constexpr ExitStatus() noexcept = default;
+
+    /// The process ended by `exit(code)` or by returning `code` from `main`.
+    [[nodiscard]] static constexpr ExitStatus exited(int code) noexcept {
+        return {Kind::exited, code};
+    }
+
+    /// The process was ended by the signal `number`.
+    [[nodiscard]] static constexpr ExitStatus signaled(int number) noexcept {
+        return {Kind::signaled, number};
+    }
+
+    /// The exit code, when the process exited.
+    [[nodiscard]] constexpr std::optional<int> code() const noexcept {
+        return kind_ == Kind::exited ? std::optional{value_} : std::nullopt;
+    }
+
+    /// The number of the signal that ended the process, when one did.
+    [[nodiscard]] constexpr std::optional<int> signal() const noexcept {
+        return kind_ == Kind::signaled ? std::optional{value_} : std::nullopt;
+    }
+
+    /// True when the process exited with code 0.
+    [[nodiscard]] constexpr bool success() const noexcept {
+        return kind_ == Kind::exited && value_ == 0;
+    }
+
+    /// True when it ended, but nobody can tell how.
+    [[nodiscard]] constexpr bool unknown() const noexcept { return kind_ == Kind::unknown; }
+
+    friend constexpr bool operator==(const ExitStatus&, const ExitStatus&) noexcept = default;
+
+private:
+    enum class Kind : std::uint8_t { unknown, exited, signaled };
+    constexpr ExitStatus(Kind kind, int value) noexcept : kind_(kind), value_(value) {}
+
+    Kind kind_ = Kind::unknown;
+    int value_ = 0;
+};
+
+namespace detail {
+
+inline std::string signal_name(int number) {
+    switch (number) {
+        case SIGABRT: return "SIGABRT";
+        case SIGFPE: return "SIGFPE";
+        case SIGILL: return "SIGILL";
+        case SIGINT: return "SIGINT";
+        case SIGSEGV: return "SIGSEGV";
+        case SIGTERM: return "SIGTERM";
+#ifdef SIGKILL
+        case SIGBUS: return "SIGBUS";
+        case SIGHUP: return "SIGHUP";
+        case SIGKILL: return "SIGKILL";
+        case SIGPIPE: return "SIGPIPE";
+        case SIGQUIT: return "SIGQUIT";
+        case SIGSYS: return "SIGSYS";
+        case SIGTRAP: return "SIGTRAP";
+        case SIGXCPU: return "SIGXCPU";
+        case SIGXFSZ: return "SIGXFSZ";
+#endif
+        default: return "unnamed";
+    }
+}
+
+}  // namespace detail
+
+/// A phrase that completes "the worker ...": "exited with code 3", "was killed by signal 9
+/// (SIGKILL)".
+[[nodiscard]] inline std::string to_string(const ExitStatus& status) {
+    if (const auto code = status.code()) return "exited with code " + std::to_string(*code);
+    if (const auto number = status.signal()) {
+        return "was killed by signal " + std::to_string(*number) + " (" +
+               detail::signal_name(*number) + ")";
+    }
+    return "ended, how is unknown (the host program reaped it)";
+}
+
+/// A call that had no answer yet when its worker ended.
+struct CallInFlight {
+    std::string request{};            ///< the request type's `name`
+    std::uint64_t id{};               ///< the number that `CallContext::id()` shows in the worker
+    std::chrono::milliseconds age{};  ///< time since it was made
+};
+
+/// Everything that is known about the end of one worker process. Carried by `CallError::report()`
+/// and kept by `Worker::last_exit()`. A plain value.
+struct ExitReport {
+    std::string worker{};                ///< `WorkerOptions::name`, or the program's file name
+    std::int64_t pid{};                  ///< its process id; 0 when it never started
+    std::uint64_t generation{};          ///< 1 for the first process of a `Worker`, then 2, 3, ...
+    ExitStatus status{};                 ///< how it ended
+    std::chrono::milliseconds uptime{};  ///< from spawn until its end was seen
+    std::uint64_t peak_memory_bytes{};   ///< largest resident set of the process; 0 when unknown
+    std::string note{};                  ///< why Tether ended it, where Tether did
+    std::string stderr_tail{};           ///< the last of its stderr, at most `Output` keeps
+    std::vector<CallInFlight> calls_in_flight{};  ///< what it was asked and had not answered
+};
+
+/// A short paragraph that a tool can show its user as it is, without a newline at the end.
+[[nodiscard]] inline std::string to_string(const ExitReport& report) {
+    std::string text = "worker \"" + report.worker + "\"";
+    if (report.pid != 0) text += " (pid " + std::to_string(report.pid) + ")";
+    text += " " + to_string(report.status);
+    text += " after " + std::to_string(report.uptime.count()) + " ms";
+    if (report.generation > 1) text += ", generation " + std::to_string(report.generation);
+    if (report.peak_memory_bytes != 0) {
+        text += ", peak memory " + std::to_string(report.peak_memory_bytes / (1024 * 1024)) + " MiB";
+    }
+    if (!report.note.empty()) text += "; " + report.note;
+    for (const auto& call : report.calls_in_flight) {
+        text += "\n  in flight: " + call.request + " (call " + std::to_string(call.id) + ", " +
+                std::to_string(call.age.count()) + " ms)";
+    }
+    if (!report.stderr_tail.empty()) {
+        text += "\n  last of its stderr:";
+        std::size_t begin = 0;
+        while (begin < report.stderr_tail.size()) {
+            const auto end = std::min(report.stderr_tail.find('\n', begin), report.stderr_tail.size());
+            text += "\n  | " + report.stderr_tail.substr(begin, end - begin);
+            begin = end + 1;
+        }
+    }
+    return text;
+}
+
+TETHER_NAMESPACE_END

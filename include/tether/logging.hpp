@@ -1,0 +1,43 @@
+// Tether: what a worker says.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+TETHER_NAMESPACE_BEGIN
+
+/// How grave a log line is, least first.
+enum class Severity : std::uint8_t { trace, debug, info, warning, error };
+
+/// The name in lower case, for a log line.
+[[nodiscard]] constexpr std::string_view to_string(Severity severity) noexcept {
+    switch (severity) {
+        case Severity::trace: return "trace";
+        case Severity::debug: return "debug";
+        case Severity::info: return "info";
+        case Severity::warning: return "warning";
+        case Severity::error: return "error";
+    }
+    return "unknown";
+}
+
+/// Where a line of a worker's output came from.
+enum class LogSource : std::uint8_t {
+    standard_output,  ///< it was written to the worker's stdout, by anyone in that process
+    standard_error,   ///< it was written to the worker's stderr
+    log,              ///< `CallContext::log`
+};
+
+/// One line of a worker's output, as an `Output` callback receives it. The views are valid only
+/// during the callback.
+struct LogRecord {
+    std::string_view worker{};             ///< `WorkerOptions::name`, or the program's file name
+    std::int64_t pid{};                    ///< the worker's process id
+    LogSource source{LogSource::log};      ///< who wrote it
+    Severity severity{Severity::info};     ///< of `CallContext::log`; `info` for plain output
+    std::string_view text{};               ///< without the newline; any bytes
+};
+
+TETHER_NAMESPACE_END

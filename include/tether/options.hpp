@@ -1,0 +1,187 @@
+// Tether: everything that can be set about a worker and about a call.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/logging.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+
+/// A length of time. Every `std::chrono` duration with integral ticks converts to it.
+using Duration = std::chrono::nanoseconds;
+
+/// Accepted wherever a timeout is: wait for ever.
+inline constexpr Duration no_timeout = Duration::max();
+
+/// The way the parent and its worker are connected.
+enum class Transport : std::uint8_t {
+    automatic,      ///< the first that works: `unix_abstract`, `unix_path`, `socket_pair`
+    unix_abstract,  ///< a Unix socket without a file (Linux)
+    unix_path,      ///< a Unix socket in a private directory that is removed once connected
+    tcp,            ///< a TCP socket on 127.0.0.1
+    socket_pair,    ///< a connected pair of sockets, inherited; nothing listens
+};
+
+/// The name as it is spelled in the code.
+[[nodiscard]] constexpr std::string_view to_string(Transport transport) noexcept {
+    switch (transport) {
+        case Transport::automatic: return "automatic";
+        case Transport::unix_abstract: return "unix_abstract";
+        case Transport::unix_path: return "unix_path";
+        case Transport::tcp: return "tcp";
+        case Transport::socket_pair: return "socket_pair";
+    }
+    return "unknown";
+}
+
+/// How a worker is ended: a ladder of ever less friendly steps. Each step ends as soon as the
+/// process has. Zero skips a step.
+struct StopPolicy {
+    /// For the running handler to notice `stop_requested()` and return, and for the handler
+    /// object's destructor; then SIGTERM is sent.
+    Duration drain = std::chrono::seconds{1};
+
+    /// After SIGTERM; then the worker and everything it started are killed.
+    Duration terminate = std::chrono::milliseconds{500};
+};
+
+/// When a worker that ended by itself is started again, which happens only at the next call.
+struct RestartPolicy {
+    /// Unexpected ends, failed starts included, that are tolerated within `window`. At the next
+    /// one, calls fail with `errc::restart_budget_spent` until the window has moved on.
+    unsigned budget = 5;
+
+    /// The span of time in which unexpected ends are counted.
+    Duration window = std::chrono::minutes{1};
+
+    /// The pause before the second restart within the window; the first has none. It doubles from
+    /// one to the next. Calls wait for it, within their own timeout.
+    Duration initial_pause = std::chrono::milliseconds{100};
+
+    /// The longest pause.
+    Duration max_pause = std::chrono::seconds{5};
+};
+
+/// Where the output of a worker goes: what it writes to stdout and stderr, and
+/// `CallContext::log`. Nothing is ever written to a file.
+class Output {
+public:
+    /// Receives each line. Called on Tether's background thread, or on a thread that is inside
+    /// `stop()`, `kill()`, `restart()` or the destructor of the worker; for one worker never from
+    /// two threads at once. Must not throw, and must not call the worker.
+    using Callback = std::function<void(const LogRecord&)>;
+
+    enum class Mode : std::uint8_t { relay, inherit, discard, callback };
+
+    /// Whole lines go to the parent's stderr, each after `prefix`. Never blocks: when the parent's
+    /// stderr takes nothing for a while, lines are dropped and counted. This is the default.
+    [[nodiscard]] static Output relay(std::string prefix = {}) {
+        return Output{Mode::relay, std::move(prefix), nullptr};
+    }
+
+    /// The worker writes to the parent's stderr itself, both its stdout and its stderr. There is no
+    /// stderr tail in error reports.
+    [[nodiscard]] static Output inherit() { return Output{Mode::inherit, {}, nullptr}; }
+
+    /// Nothing is shown; the tail of stderr is still kept for error reports.
+    [[nodiscard]] static Output discard() { return Output{Mode::discard, {}, nullptr}; }
+
+    /// Each line is given to `callback`.
+    [[nodiscard]] static Output to(Callback callback) {
+        return Output{Mode::callback, {}, std::move(callback)};
+    }
+
+    Output() = default;
+
+    [[nodiscard]] Mode mode() const noexcept { return mode_; }
+    [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
+    [[nodiscard]] const Callback& callback() const noexcept { return callback_; }
+
+private:
+    Output(Mode mode, std::string prefix, Callback callback)
+        : mode_(mode), prefix_(std::move(prefix)), callback_(std::move(callback)) {}
+
+    Mode mode_ = Mode::relay;
+    std::string prefix_{};
+    Callback callback_{};
+};
+
+/// Everything about one worker. An aggregate; name the members you set:
+///
+///     tether::Worker<LintProtocol> worker{{.name = "lint", .call_timeout = 10s}};
+struct WorkerOptions {
+    /// What logs and errors call this worker. Empty: the file name of the program.
+    std::string name{};
+
+    /// The program to start. Empty: the running executable, the very file that runs now even when
+    /// it was replaced on disk. With a slash: a path, relative to the parent's working directory.
+    /// Without one: looked up in the parent's `PATH`. Looked at anew at each start.
+    std::string program{};
+
+    /// Its arguments, without the program's name. They are visible to other users of the machine.
+    std::vector<std::string> arguments{};
+
+    /// Changes to the inherited environment: a value sets a variable, `std::nullopt` removes it.
+    std::map<std::string, std::optional<std::string>> environment{};
+
+    /// The worker's working directory. Empty: the parent's.
+    std::string working_directory{};
+
+    /// How the two are connected. Ask for one only to rule the others out.
+    Transport transport = Transport::automatic;
+
+    /// From the spawn until the handler is constructed and the connection is authenticated. Then
+    /// the worker is killed and waiting calls fail with `errc::start_timeout`.
+    Duration start_timeout = std::chrono::seconds{60};
+
+    /// For calls whose `CallOptions` and request type say nothing.
+    Duration call_timeout = std::chrono::minutes{5};
+
+    /// How `stop()`, `restart()` and the destructor end the process.
+    StopPolicy stop{};
+
+    /// How long a handler that is running when the parent dies may go on. An idle worker leaves at
+    /// once. The handler object's destructor has this time as well.
+    Duration orphan_grace = std::chrono::milliseconds{500};
+
+    /// Starting again after a crash.
+    RestartPolicy restart{};
+
+    /// Where the worker's output goes.
+    Output output{};
+
+    /// Handlers that run at the same time. With 1, all run on the worker's main thread; with more,
+    /// on a pool of that many threads, and the handler must be safe to use from them.
+    unsigned concurrency = 1;
+
+    /// The largest message either side accepts, blobs included. A larger request fails that one
+    /// call with `errc::message_too_large`, before anything is sent.
+    std::uint64_t max_message_bytes = std::uint64_t{512} * 1024 * 1024;
+};
+
+/// Everything about one call; all optional.
+///
+///     worker.call(Lint{"a.cpp"}, {.timeout = 5s, .stop_token = token});
+template <class Request>
+struct CallOptions {
+    /// From the call until its answer, queueing and starting the worker included. Decides before
+    /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`.
+    std::optional<Duration> timeout{};
+
+    /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's
+    /// `stop_requested()` becomes true and a late answer is dropped. The call ends at once with
+    /// `errc::cancelled`, without waiting for the handler.
+    std::stop_token stop_token{};
+};
+
+TETHER_NAMESPACE_END

@@ -1,0 +1,58 @@
+// Tether: the lines that make a program a worker.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/worker_main.hpp>
+#include <tether/handler.hpp>
+
+#include <array>
+#include <cstdio>
+#include <optional>
+#include <string>
+
+TETHER_NAMESPACE_BEGIN
+
+/// Turns this process into a worker if it was started as one; the first line of `main`:
+///
+///     int main(int argc, char** argv) {
+///         if (auto exit_code = tether::serve_if_worker<Linter>(argc, argv)) return *exit_code;
+///
+/// Otherwise it returns nothing at once, for the price of one `getenv`. In a worker it constructs
+/// the handler whose protocol the parent asked for, serves on this thread until it is stopped or
+/// the parent is gone, destroys the handler, and returns the exit code for `main` to return.
+///
+/// In a worker it also: makes stdout line-buffered; installs handlers for SIGTERM (an orderly end)
+/// and SIGPIPE (nothing); becomes a child subreaper (Linux), and at the end kills what the handler
+/// started and left running; starts one small thread that watches the parent. It takes the
+/// environment variable `TETHER_WORKER` away, so that a handler may have workers of its own.
+///
+/// The arguments are not looked at; they are the program's own, as `WorkerOptions::arguments` set
+/// them. Throws nothing that comes from a handler; a constructor that throws is reported to the
+/// parent as `errc::start_failed`.
+template <class... Handlers>
+[[nodiscard]] std::optional<int> serve_if_worker([[maybe_unused]] int argc,
+                                                 [[maybe_unused]] char** argv) {
+    static_assert(sizeof...(Handlers) != 0, "name at least one handler");
+    static_assert((detail::check_handler<Handlers>() && ...));
+    if (!detail::is_unclaimed_worker()) return std::nullopt;
+    const std::array types{detail::handler_type<Handlers>()...};
+    return detail::WorkerMain{types}.run();
+}
+
+/// The whole `main` of a program that is nothing but a worker:
+///
+///     int main() { return tether::serve<Linter>(); }
+///
+/// Run by hand it says what it is on stderr and returns 2.
+template <class... Handlers>
+[[nodiscard]] int serve() {
+    if (const auto exit_code = serve_if_worker<Handlers...>(0, nullptr)) return *exit_code;
+    const std::array types{detail::handler_type<Handlers>()...};
+    std::fprintf(stderr,
+                 "This program is a Tether worker, serving protocol %s. It is started by the "
+                 "program that uses it (WorkerOptions::program), not by hand.\n",
+                 detail::offered(types).c_str());
+    return 2;
+}
+
+TETHER_NAMESPACE_END

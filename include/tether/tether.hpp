@@ -1,0 +1,17 @@
+// Tether: everything.
+#pragma once
+
+#include <tether/bytes.hpp>
+#include <tether/codec.hpp>
+#include <tether/config.hpp>
+#include <tether/error.hpp>
+#include <tether/exit_status.hpp>
+#include <tether/handler.hpp>
+#include <tether/logging.hpp>
+#include <tether/loopback_worker.hpp>
+#include <tether/options.hpp>
+#include <tether/protocol.hpp>
+#include <tether/serve.hpp>
+#include <tether/version.hpp>
+#include <tether/worker.hpp>
+#include <tether/worker_state.hpp>

@@ -1,0 +1,211 @@
+// Tether: a worker process, as its parent sees it.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/call_front.hpp>
+#include <tether/detail/executor_hold.hpp>
+#include <tether/detail/supervisor.hpp>
+#include <tether/detail/worker_mark.hpp>
+#include <tether/error.hpp>
+#include <tether/options.hpp>
+#include <tether/protocol.hpp>
+#include <tether/worker_state.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/execution_context.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+
+/// One supervised child process that answers the requests of protocol `P`.
+///
+///     tether::Worker<LintProtocol> worker;                       // this executable, started again
+///     Diagnostics now = worker.call(Lint{"a.cpp"});              // blocks
+///     auto later = worker.async_call(Lint{"b.cpp"}, asio::use_future);
+///
+/// **Lifetime.** The process is started by the constructor and ended by the destructor, by `stop()`
+/// or by `kill()`; whatever way the parent ends, the process and all it started end too. An idle
+/// worker holds nobody up: `main` may return, and an `io_context::run()` returns when no call is
+/// pending. One that crashed is started again by the next call, within
+/// `WorkerOptions::restart`.
+///
+/// **Threads.** All members but move and destruction may be called from any threads at once. The
+/// first worker of a program starts one background thread for all of them.
+///
+/// **Forked copies.** In a child made by `fork()`, members that use the process throw
+/// `errc::forked`; the destructor leaves the original's worker alone.
+template <class P>
+class Worker {
+    static_assert(detail::check_protocol<P>());
+
+public:
+    using protocol_type = P;
+
+    /// The executor that `async_call` completes on where the handler has none of its own.
+    using executor_type = asio::any_io_executor;
+
+    /// Starts the process and returns without waiting for it; calls may be made at once.
+    /// Completion handlers without an executor of their own run on Tether's background thread:
+    /// keep them short, and make no blocking calls there.
+    ///
+    /// Throws `std::invalid_argument` only for options that contradict each other. A start that
+    /// fails surfaces at the first call, as `errc::start_failed`; the next call tries again.
+    explicit Worker(WorkerOptions options = {})
+        : Worker(executor_type{detail::Runtime::instance().context().get_executor()},
+                 std::move(options)) {}
+
+    /// The same with the caller's executor. A pending call keeps that context's `run()` alive, an
+    /// idle worker does not (see `ref()`). When the context is destroyed first, pending calls are
+    /// dropped with it, and the worker may be destroyed later.
+    explicit Worker(executor_type executor, WorkerOptions options = {})
+        : executor_(std::move(executor)) {
+        detail::check_options(options);
+        inert_ = detail::is_unclaimed_worker();
+        if (inert_) return;
+        hold_ = detail::ExecutorHold::make(executor_);
+        supervisor_ = std::make_shared<detail::Supervisor>(
+            std::move(options),
+            detail::ProtocolId{std::string{P::name}, P::version, detail::fingerprint<P>()});
+        supervisor_->begin();
+    }
+
+    /// The same with a context, such as an `asio::io_context`.
+    template <class Context>
+        requires std::derived_from<Context, asio::execution_context>
+    explicit Worker(Context& context, WorkerOptions options = {})
+        : Worker(executor_type{context.get_executor()}, std::move(options)) {}
+
+    /// A moved-from worker may only be destroyed or assigned to.
+    Worker(Worker&&) noexcept = default;
+    Worker& operator=(Worker&& other) noexcept {
+        if (this != &other) {
+            Worker old{std::move(*this)};
+            executor_ = std::move(other.executor_);
+            hold_ = std::move(other.hold_);
+            supervisor_ = std::move(other.supervisor_);
+            inert_ = other.inert_;
+        }
+        return *this;
+    }
+
+    /// Ends the process as `stop()` does. Pending calls end with `errc::stopped`.
+    ~Worker() {
+        if (supervisor_ != nullptr) detail::Supervisor::retire(std::move(supervisor_));
+    }
+
+    /// Sends `request` and waits for its answer. The calling thread does the work itself; several
+    /// threads share the connection.
+    ///
+    /// Returns what the handler returned. Throws `RemoteError` when the handler threw, or
+    /// `CallError` with one of: `timeout`, `cancelled`, `start_failed`, `start_timeout`,
+    /// `protocol_mismatch`, `hook_missing`, `worker_exited`, `worker_killed`,
+    /// `restart_budget_spent`, `framing`, `message_too_large`, `codec`, `would_deadlock` (on
+    /// Tether's background thread), `stopped`, `forked`. Each settles this call only once, and by
+    /// the deadline at the latest.
+    ///
+    /// An `idempotent` request whose worker died is sent once more to the next process, within the
+    /// same deadline.
+    template <class R>
+    typename R::Response call(const R& request, CallOptions<R> options = {}) {
+        static_assert(detail::check_request<P, R>());
+        return front().template call<P>(*supervisor(), request, options);
+    }
+
+    /// Sends `request` and completes later.
+    ///
+    /// `request` is kept until then. `token` is any Asio completion token with the signature
+    /// `void(std::exception_ptr, R::Response)`, or `void(std::exception_ptr)` where the response is
+    /// `void`. The exception, when not null, is what `call` would throw; `would_deadlock` does not
+    /// occur. Never completes inside this function. The completion runs on the handler's associated
+    /// executor, else on `get_executor()`; both are kept busy until then. The associated allocator
+    /// is used for the operation.
+    ///
+    /// **Cancellation** through the handler's slot, or `CallOptions::stop_token`: the call ends at
+    /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards
+    /// the handler's `stop_requested()` becomes true and its answer is dropped. The type `total`
+    /// promises no side effects, and therefore works only before the request has left; `partial`
+    /// and `terminal` always do.
+    template <class R, class Token>
+    auto async_call(R request, CallOptions<R> options, Token&& token) {
+        static_assert(detail::check_request<P, R>());
+        return detail::initiate_call<P>(supervisor(), executor_, std::move(request),
+                                        std::move(options), std::forward<Token>(token));
+    }
+
+    /// The same with the default options.
+    template <class R, class Token>
+    auto async_call(R request, Token&& token) {
+        return async_call(std::move(request), CallOptions<R>{}, std::forward<Token>(token));
+    }
+
+    /// Ends the process: asks it to finish, waits as `StopPolicy` says, forces it in the end, and
+    /// returns how it ended, only after it has been reaped. Pending calls end with `errc::stopped`.
+    /// Later calls fail with it, until `restart()`. Nothing if there never was a process. May be
+    /// called again, and from several threads.
+    std::optional<ExitStatus> stop() { return supervisor()->stop(); }
+
+    /// Kills the process with all it started, and returns when it is gone. Pending calls end with
+    /// `errc::worker_killed`. The next call starts it again. Nothing happens without a process.
+    void kill() { supervisor()->kill(); }
+
+    /// Stops the process, forgets earlier crashes, and starts a new one. Pending calls end with
+    /// `errc::stopped`. Does not wait for the new process, and does not throw when it fails to
+    /// start: the first call does.
+    void restart() { supervisor()->restart(std::nullopt); }
+
+    /// The same with other options from now on. Throws `std::invalid_argument` for options that
+    /// contradict each other, before anything happens.
+    void restart(WorkerOptions options) {
+        detail::check_options(options);
+        supervisor()->restart(std::move(options));
+    }
+
+    /// Keeps the executor's `run()` alive although no call is pending, until `unref()`. Without
+    /// effect on a worker that was made without an executor. Not counted: calling twice is as good
+    /// as once.
+    void ref() { hold().take(); }
+
+    /// Takes `ref()` back. This is how a worker starts.
+    void unref() { hold().release(); }
+
+    /// The process id, 0 while there is no process.
+    [[nodiscard]] std::int64_t pid() const { return supervisor()->pid(); }
+
+    /// Counts the processes that were started: 1 for the first. A change tells that a handler has
+    /// lost its state.
+    [[nodiscard]] std::uint64_t generation() const { return supervisor()->generation(); }
+
+    [[nodiscard]] WorkerState state() const { return supervisor()->state(); }
+
+    /// How the last process ended; nothing while the first one runs.
+    [[nodiscard]] std::optional<ExitReport> last_exit() const {
+        const auto report = supervisor()->last_exit();
+        return report == nullptr ? std::nullopt : std::optional{*report};
+    }
+
+    [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
+
+private:
+    [[nodiscard]] const std::shared_ptr<detail::Supervisor>& supervisor() const {
+        if (inert_) detail::throw_missing_hook();
+        return supervisor_;
+    }
+    [[nodiscard]] detail::ExecutorHold& hold() const {
+        if (inert_) detail::throw_missing_hook();
+        return *hold_;
+    }
+    [[nodiscard]] static detail::CallFront& front() { return detail::CallFront::instance(); }
+
+    executor_type executor_;
+    std::shared_ptr<detail::ExecutorHold> hold_;
+    std::shared_ptr<detail::Supervisor> supervisor_;
+    bool inert_ = false;  // this process is a worker itself and has not said so yet
+};
+
+TETHER_NAMESPACE_END

@@ -1,0 +1,30 @@
+// Tether: what a worker is doing.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+TETHER_NAMESPACE_BEGIN
+
+/// What `Worker::state()` tells. A snapshot: it may have changed by the time it is looked at.
+enum class WorkerState : std::uint8_t {
+    starting,  ///< the process was started and is not ready yet; calls are taken already
+    ready,     ///< it serves
+    ended,     ///< there is no process; the next call starts one
+    stopped,   ///< `stop()` was called; only `restart()` starts it again
+};
+
+/// The name as it is spelled in the code.
+[[nodiscard]] constexpr std::string_view to_string(WorkerState state) noexcept {
+    switch (state) {
+        case WorkerState::starting: return "starting";
+        case WorkerState::ready: return "ready";
+        case WorkerState::ended: return "ended";
+        case WorkerState::stopped: return "stopped";
+    }
+    return "unknown";
+}
+
+TETHER_NAMESPACE_END
