@@ -50,25 +50,44 @@ inline constexpr int outcome_unknown_bit = 0x100;
 
 inline std::string_view describe(errc cause) noexcept {
     switch (cause) {
-        case errc::timeout: return "the call timed out";
-        case errc::cancelled: return "the call was cancelled";
-        case errc::start_failed: return "the worker could not be started";
-        case errc::start_timeout: return "the worker was not ready in time";
-        case errc::protocol_mismatch: return "the worker speaks another protocol";
-        case errc::hook_missing: return "the program does not call tether::serve_if_worker";
-        case errc::worker_exited: return "the worker exited";
-        case errc::worker_killed: return "the worker was killed";
-        case errc::worker_stuck: return "the worker was stuck";
-        case errc::outcome_unknown: return "the outcome is unknown";
-        case errc::restart_budget_spent: return "the worker crashed too often";
-        case errc::framing: return "the connection carried bytes that are no message";
-        case errc::message_too_large: return "the message is too large";
-        case errc::codec: return "a message could not be encoded or decoded";
-        case errc::handler: return "the handler raised an error";
-        case errc::queue_full: return "the queue is full";
-        case errc::would_deadlock: return "the call would block the thread that answers it";
-        case errc::stopped: return "the worker was stopped";
-        case errc::forked: return "the worker belongs to the process this one was forked from";
+        case errc::timeout:
+            return "the call timed out";
+        case errc::cancelled:
+            return "the call was cancelled";
+        case errc::start_failed:
+            return "the worker could not be started";
+        case errc::start_timeout:
+            return "the worker was not ready in time";
+        case errc::protocol_mismatch:
+            return "the worker speaks another protocol";
+        case errc::hook_missing:
+            return "the program does not call tether::serve_if_worker";
+        case errc::worker_exited:
+            return "the worker exited";
+        case errc::worker_killed:
+            return "the worker was killed";
+        case errc::worker_stuck:
+            return "the worker was stuck";
+        case errc::outcome_unknown:
+            return "the outcome is unknown";
+        case errc::restart_budget_spent:
+            return "the worker crashed too often";
+        case errc::framing:
+            return "the connection carried bytes that are no message";
+        case errc::message_too_large:
+            return "the message is too large";
+        case errc::codec:
+            return "a message could not be encoded or decoded";
+        case errc::handler:
+            return "the handler raised an error";
+        case errc::queue_full:
+            return "the queue is full";
+        case errc::would_deadlock:
+            return "the call would block the thread that answers it";
+        case errc::stopped:
+            return "the worker was stopped";
+        case errc::forked:
+            return "the worker belongs to the process this one was forked from";
     }
     return "unknown error";
 }
@@ -86,13 +105,20 @@ public:
     std::error_condition default_error_condition(int value) const noexcept override {
         switch (static_cast<errc>(value & 0xff)) {
             case errc::timeout:
-            case errc::start_timeout: return std::errc::timed_out;
-            case errc::cancelled: return std::errc::operation_canceled;
-            case errc::message_too_large: return std::errc::message_size;
-            case errc::framing: return std::errc::protocol_error;
-            case errc::would_deadlock: return std::errc::resource_deadlock_would_occur;
-            case errc::queue_full: return std::errc::resource_unavailable_try_again;
-            default: return {value & 0xff, *this};
+            case errc::start_timeout:
+                return std::errc::timed_out;
+            case errc::cancelled:
+                return std::errc::operation_canceled;
+            case errc::message_too_large:
+                return std::errc::message_size;
+            case errc::framing:
+                return std::errc::protocol_error;
+            case errc::would_deadlock:
+                return std::errc::resource_deadlock_would_occur;
+            case errc::queue_full:
+                return std::errc::resource_unavailable_try_again;
+            default:
+                return {value & 0xff, *this};
         }
     }
 
@@ -142,8 +168,7 @@ struct RemoteCause {
 class CallError : public std::system_error {
 public:
     CallError(std::error_code code, std::string text,
-              std::shared_ptr<const ExitReport> report = nullptr,
-              std::error_code system_code = {})
+              std::shared_ptr<const ExitReport> report = nullptr, std::error_code system_code = {})
         : std::system_error(code),
           text_(std::make_shared<const std::string>(std::move(text))),
           report_(std::move(report)),
@@ -197,7 +222,8 @@ private:
 class HandlerError : public std::runtime_error {
 public:
     HandlerError(std::string code, const std::string& message)
-        : std::runtime_error(message), code_(std::make_shared<const std::string>(std::move(code))) {}
+        : std::runtime_error(message),
+          code_(std::make_shared<const std::string>(std::move(code))) {}
 
     [[nodiscard]] const std::string& code() const noexcept { return *code_; }
 

@@ -67,24 +67,40 @@ namespace detail {
 
 inline std::string signal_name(int number) {
     switch (number) {
-        case SIGABRT: return "SIGABRT";
-        case SIGFPE: return "SIGFPE";
-        case SIGILL: return "SIGILL";
-        case SIGINT: return "SIGINT";
-        case SIGSEGV: return "SIGSEGV";
-        case SIGTERM: return "SIGTERM";
+        case SIGABRT:
+            return "SIGABRT";
+        case SIGFPE:
+            return "SIGFPE";
+        case SIGILL:
+            return "SIGILL";
+        case SIGINT:
+            return "SIGINT";
+        case SIGSEGV:
+            return "SIGSEGV";
+        case SIGTERM:
+            return "SIGTERM";
 #ifdef SIGKILL
-        case SIGBUS: return "SIGBUS";
-        case SIGHUP: return "SIGHUP";
-        case SIGKILL: return "SIGKILL";
-        case SIGPIPE: return "SIGPIPE";
-        case SIGQUIT: return "SIGQUIT";
-        case SIGSYS: return "SIGSYS";
-        case SIGTRAP: return "SIGTRAP";
-        case SIGXCPU: return "SIGXCPU";
-        case SIGXFSZ: return "SIGXFSZ";
+        case SIGBUS:
+            return "SIGBUS";
+        case SIGHUP:
+            return "SIGHUP";
+        case SIGKILL:
+            return "SIGKILL";
+        case SIGPIPE:
+            return "SIGPIPE";
+        case SIGQUIT:
+            return "SIGQUIT";
+        case SIGSYS:
+            return "SIGSYS";
+        case SIGTRAP:
+            return "SIGTRAP";
+        case SIGXCPU:
+            return "SIGXCPU";
+        case SIGXFSZ:
+            return "SIGXFSZ";
 #endif
-        default: return "unnamed";
+        default:
+            return "unnamed";
     }
 }
 
@@ -130,7 +146,8 @@ struct ExitReport {
     text += " after " + std::to_string(report.uptime.count()) + " ms";
     if (report.generation > 1) text += ", generation " + std::to_string(report.generation);
     if (report.peak_memory_bytes != 0) {
-        text += ", peak memory " + std::to_string(report.peak_memory_bytes / (1024 * 1024)) + " MiB";
+        text +=
+            ", peak memory " + std::to_string(report.peak_memory_bytes / (1024 * 1024)) + " MiB";
     }
     if (!report.note.empty()) text += "; " + report.note;
     for (const auto& call : report.calls_in_flight) {
@@ -141,7 +158,8 @@ struct ExitReport {
         text += "\n  last of its stderr:";
         std::size_t begin = 0;
         while (begin < report.stderr_tail.size()) {
-            const auto end = std::min(report.stderr_tail.find('\n', begin), report.stderr_tail.size());
+            const auto end =
+                std::min(report.stderr_tail.find('\n', begin), report.stderr_tail.size());
             text += "\n  | " + report.stderr_tail.substr(begin, end - begin);
             begin = end + 1;
         }

@@ -14,11 +14,16 @@ enum class Severity : std::uint8_t { trace, debug, info, warning, error };
 /// The name in lower case, for a log line.
 [[nodiscard]] constexpr std::string_view to_string(Severity severity) noexcept {
     switch (severity) {
-        case Severity::trace: return "trace";
-        case Severity::debug: return "debug";
-        case Severity::info: return "info";
-        case Severity::warning: return "warning";
-        case Severity::error: return "error";
+        case Severity::trace:
+            return "trace";
+        case Severity::debug:
+            return "debug";
+        case Severity::info:
+            return "info";
+        case Severity::warning:
+            return "warning";
+        case Severity::error:
+            return "error";
     }
     return "unknown";
 }
@@ -33,11 +38,11 @@ enum class LogSource : std::uint8_t {
 /// One line of a worker's output, as an `Output` callback receives it. The views are valid only
 /// during the callback.
 struct LogRecord {
-    std::string_view worker{};             ///< `WorkerOptions::name`, or the program's file name
-    std::int64_t pid{};                    ///< the worker's process id
-    LogSource source{LogSource::log};      ///< who wrote it
-    Severity severity{Severity::info};     ///< of `CallContext::log`; `info` for plain output
-    std::string_view text{};               ///< without the newline; any bytes
+    std::string_view worker{};          ///< `WorkerOptions::name`, or the program's file name
+    std::int64_t pid{};                 ///< the worker's process id
+    LogSource source{LogSource::log};   ///< who wrote it
+    Severity severity{Severity::info};  ///< of `CallContext::log`; `info` for plain output
+    std::string_view text{};            ///< without the newline; any bytes
 };
 
 TETHER_NAMESPACE_END

@@ -18,8 +18,8 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// Answers the requests of protocol `P` by a handler `H` inside this process: for unit tests of code
-/// that uses a worker, and as a fallback where processes are forbidden. Write such code as a
+/// Answers the requests of protocol `P` by a handler `H` inside this process: for unit tests of
+/// code that uses a worker, and as a fallback where processes are forbidden. Write such code as a
 /// template over the worker's type, and it takes either.
 ///
 ///     tether::LoopbackWorker<LintProtocol, Linter> worker;
@@ -58,7 +58,7 @@ public:
 
     /// The same with a context, such as an `asio::io_context`.
     template <class Context>
-        requires std::derived_from<Context, asio::execution_context>
+    requires std::derived_from<Context, asio::execution_context>
     explicit LoopbackWorker(Context& context, WorkerOptions options = {})
         : LoopbackWorker(executor_type{context.get_executor()}, std::move(options)) {}
 

@@ -35,11 +35,16 @@ enum class Transport : std::uint8_t {
 /// The name as it is spelled in the code.
 [[nodiscard]] constexpr std::string_view to_string(Transport transport) noexcept {
     switch (transport) {
-        case Transport::automatic: return "automatic";
-        case Transport::unix_abstract: return "unix_abstract";
-        case Transport::unix_path: return "unix_path";
-        case Transport::tcp: return "tcp";
-        case Transport::socket_pair: return "socket_pair";
+        case Transport::automatic:
+            return "automatic";
+        case Transport::unix_abstract:
+            return "unix_abstract";
+        case Transport::unix_path:
+            return "unix_path";
+        case Transport::tcp:
+            return "tcp";
+        case Transport::socket_pair:
+            return "socket_pair";
     }
     return "unknown";
 }

@@ -51,7 +51,7 @@ struct SelectCodec {
     using type = MessagePackCodec;
 };
 template <class P>
-    requires requires { typename P::Codec; }
+requires requires { typename P::Codec; }
 struct SelectCodec<P> {
     using type = typename P::Codec;
 };
@@ -78,7 +78,8 @@ concept Protocol = requires {
     { P::name } -> std::convertible_to<std::string_view>;
     { P::version } -> std::convertible_to<std::uint32_t>;
     typename P::Requests;
-} && detail::are_requests<typename P::Requests> && Codec<CodecOf<P>>;
+}
+&&detail::are_requests<typename P::Requests>&& Codec<CodecOf<P>>;
 
 namespace detail {
 
@@ -122,9 +123,7 @@ public:
     [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }
 
 private:
-    constexpr void mix(unsigned char byte) noexcept {
-        value_ = (value_ ^ byte) * 0x100000001b3U;
-    }
+    constexpr void mix(unsigned char byte) noexcept { value_ = (value_ ^ byte) * 0x100000001b3U; }
     std::uint64_t value_ = 0xcbf29ce484222325U;
 };
 
@@ -160,10 +159,14 @@ inline constexpr bool serves_something = Size != 0;
 template <class P>
 constexpr bool check_protocol() {
     static_assert(
-        requires { { P::name } -> std::convertible_to<std::string_view>; },
+        requires {
+            { P::name } -> std::convertible_to<std::string_view>;
+        },
         "a protocol needs `static constexpr std::string_view name`");
     static_assert(
-        requires { { P::version } -> std::convertible_to<std::uint32_t>; },
+        requires {
+            { P::version } -> std::convertible_to<std::uint32_t>;
+        },
         "a protocol needs `static constexpr std::uint32_t version`");
     static_assert(
         requires { typename P::Requests; },
@@ -186,8 +189,7 @@ constexpr bool check_protocol() {
 
 template <class P, class R>
 constexpr bool check_request() {
-    static_assert(is_request_of<P, R>,
-                  "this type is not in the Requests of the worker's protocol");
+    static_assert(is_request_of<P, R>, "this type is not in the Requests of the worker's protocol");
     return true;
 }
 

@@ -19,10 +19,14 @@ enum class WorkerState : std::uint8_t {
 /// The name as it is spelled in the code.
 [[nodiscard]] constexpr std::string_view to_string(WorkerState state) noexcept {
     switch (state) {
-        case WorkerState::starting: return "starting";
-        case WorkerState::ready: return "ready";
-        case WorkerState::ended: return "ended";
-        case WorkerState::stopped: return "stopped";
+        case WorkerState::starting:
+            return "starting";
+        case WorkerState::ready:
+            return "ready";
+        case WorkerState::ended:
+            return "ended";
+        case WorkerState::stopped:
+            return "stopped";
     }
     return "unknown";
 }

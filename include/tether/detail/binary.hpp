@@ -25,7 +25,8 @@ Integer load_le(const char* source) noexcept {
     Integer value = 0;
     for (std::size_t i = 0; i < sizeof(Integer); ++i) {
         value = static_cast<Integer>(
-            value | static_cast<Integer>(Integer{static_cast<unsigned char>(source[i])} << (8 * i)));
+            value |
+            static_cast<Integer>(Integer{static_cast<unsigned char>(source[i])} << (8 * i)));
     }
     return value;
 }

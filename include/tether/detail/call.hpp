@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
@@ -87,7 +87,8 @@ public:
     Call& operator=(const Call&) = delete;
     virtual ~Call() = default;
 
-    // Wakes whoever waits. Under the session's lock; `this` may be gone as soon as that is released.
+    // Wakes whoever waits. Under the session's lock; `this` may be gone as soon as that is
+    // released.
     virtual void on_settled() noexcept = 0;
 
     // Nobody blocks for it: it wants a background reader.

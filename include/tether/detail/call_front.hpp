@@ -1,5 +1,6 @@
-// Why: the typed side of a call, the same for every kind of worker: encode, check, wait or initiate,
-// decode. Storage of blocking calls is kept, so that a small call allocates nothing of its own.
+// Why: the typed side of a call, the same for every kind of worker: encode, check, wait or
+// initiate, decode. Storage of blocking calls is kept, so that a small call allocates nothing of
+// its own.
 #pragma once
 
 #include <tether/config.hpp>
@@ -37,7 +38,8 @@ inline void check_options(const WorkerOptions& options) {
     }
     if (options.name.size() > 256) refuse("name is longer than 256 bytes");
     for (const auto& [name, value] : options.environment) {
-        if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos) {
+        if (name.empty() || name.find('=') != std::string::npos ||
+            name.find('\0') != std::string::npos) {
             refuse("environment has a variable named \"" + name + "\"");
         }
     }
@@ -54,7 +56,8 @@ CallInfo call_info(std::uint16_t index, const CallOptions<R>& options, Duration 
     const auto by_type = request_timeout<R>();
     const auto timeout = options.timeout ? *options.timeout : by_type ? *by_type : worker_timeout;
     const auto now = Clock::now();
-    return {std::string_view{R::name}, index, is_idempotent<R>(), now, deadline_after(now, timeout)};
+    return {std::string_view{R::name}, index, is_idempotent<R>(), now,
+            deadline_after(now, timeout)};
 }
 
 template <class P, class R, class Where>
@@ -65,7 +68,8 @@ void encode_request(const R& request, OutgoingMessage& message, const Where& whe
     } catch (const std::bad_alloc&) {
         throw;
     } catch (const std::exception& error) {
-        throw CallError(errc::codec, where() + ": the request could not be encoded: " + error.what());
+        throw CallError(errc::codec,
+                        where() + ": the request could not be encoded: " + error.what());
     }
     if (message.content_size() > max_message_bytes ||
         message.blobs().size() > MessageHead::max_blobs) {
@@ -173,7 +177,7 @@ struct CallSignature {
     using type = void(std::exception_ptr, typename R::Response);
 };
 template <class R>
-    requires std::is_void_v<typename R::Response>
+requires std::is_void_v<typename R::Response>
 struct CallSignature<R> {
     using type = void(std::exception_ptr);
 };

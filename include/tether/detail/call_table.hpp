@@ -111,7 +111,8 @@ private:
     }
 
     void grow() {
-        auto old = std::exchange(slots_, std::vector<Slot>(std::max<std::size_t>(16, 2 * slots_.size())));
+        auto old =
+            std::exchange(slots_, std::vector<Slot>(std::max<std::size_t>(16, 2 * slots_.size())));
         for (const auto& slot : old) {
             if (slot.call != nullptr) place(slot);
         }

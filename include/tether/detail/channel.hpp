@@ -1,5 +1,5 @@
-// Why: the connection as both sides use it: frames in, frames out, by whichever thread is there. The
-// thread that has something to send sends it, and takes along what others queued meanwhile.
+// Why: the connection as both sides use it: frames in, frames out, by whichever thread is there.
+// The thread that has something to send sends it, and takes along what others queued meanwhile.
 #pragma once
 
 #include <tether/config.hpp>

@@ -103,7 +103,8 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     auto endpoint = make_endpoint(options.transport);
     auto control = make_socket_pair("socketpair for the control channel");
     const auto outputs = output.open();
-    const auto null = Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
+    const auto null =
+        Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
     const auto self = open_pidfd(::getpid());
 
     const auto bootstrap =
@@ -118,8 +119,8 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     auto changes = options.environment;
     changes[worker_variable] = worker_mark(control.second.get());
     plan.environment = changed_environment(changes);
-    plan.descriptors = {null.get(),           outputs.first.get(),  outputs.second.get(),
-                        control.second.get(), endpoint.child.get()};
+    plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
+                        endpoint.child.get()};
     if (self) plan.descriptors.push_back(self.get());
     return {ChildProcess{spawn(plan)}, std::move(endpoint.parent), std::move(control.first),
             bootstrap.worker_secret, endpoint.transport};

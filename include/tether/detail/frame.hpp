@@ -159,7 +159,8 @@ public:
     [[nodiscard]] std::uint64_t wire_size() const noexcept { return FrameHeader::size + total_; }
     [[nodiscard]] bool last_frame() const noexcept { return frame_end_ == total_; }
 
-    // What is left of the current frame, as far as `target` has room; returns the number of buffers.
+    // What is left of the current frame, as far as `target` has room; returns the number of
+    // buffers.
     std::size_t gather(std::span<ConstBuffer> target) const noexcept {
         std::size_t count = 0;
         visit_rest([&](ConstBuffer part) {
@@ -463,7 +464,8 @@ private:
             content += size;
         }
         skip(FrameHeader::size + header.body);
-        return {header.type, header.message, header.number, head.timeout_us, payload, blobs_, nullptr};
+        return {header.type, header.message, header.number, head.timeout_us,
+                payload,     blobs_,         nullptr};
     }
 
     // Begins a message that is received in place. False: its head has not arrived yet.
@@ -523,9 +525,9 @@ private:
 
     IncomingMessage deliver(Assembly& whole) {
         delivered_ = whole.header.number;
-        return {whole.header.type,      whole.header.message,
-                whole.header.number,    whole.timeout_us,
-                whole.parts[0].view(), std::span{whole.parts}.subspan(1), &whole.parts[0]};
+        return {whole.header.type, whole.header.message,  whole.header.number,
+                whole.timeout_us,  whole.parts[0].view(), std::span{whole.parts}.subspan(1),
+                &whole.parts[0]};
     }
 
     void release_delivered() noexcept {

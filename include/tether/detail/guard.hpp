@@ -1,6 +1,6 @@
-// Why: a handler that runs for ever, blocks, or holds every lock must not keep a worker from hearing
-// its parent, nor from leaving when the parent is gone. One small thread sees to both. It never
-// allocates and never runs user code.
+// Why: a handler that runs for ever, blocks, or holds every lock must not keep a worker from
+// hearing its parent, nor from leaving when the parent is gone. One small thread sees to both. It
+// never allocates and never runs user code.
 #pragma once
 
 #include <tether/config.hpp>
@@ -23,13 +23,14 @@ namespace detail {
 // Made once in a worker and never destroyed: it watches until the very end of the process.
 class Guard {
 public:
-    Guard(Descriptor control, ControlReader control_in, Descriptor parent, const Bootstrap& bootstrap)
+    Guard(Descriptor control, ControlReader control_in, Descriptor parent,
+          const Bootstrap& bootstrap)
         : control_(std::move(control)),
           control_in_(control_in),
           parent_(std::move(parent)),
           parent_pid_(static_cast<::pid_t>(bootstrap.parent_pid)),
-          grace_(std::chrono::microseconds{static_cast<std::int64_t>(std::min<std::uint64_t>(
-              bootstrap.orphan_grace_us, std::uint64_t{1} << 60))}),
+          grace_(std::chrono::microseconds{static_cast<std::int64_t>(
+              std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 60))}),
           calls_(bootstrap.concurrency) {}
 
     void start() {

@@ -64,7 +64,8 @@ inline std::string describe_mismatch(const ProtocolId& wanted, const ProtocolId&
         return "the parent speaks version " + std::to_string(wanted.version) + " of protocol \"" +
                wanted.name + "\", the worker version " + std::to_string(offered.version);
     }
-    return "protocol \"" + wanted.name + "\" has other messages or another codec in the worker's "
+    return "protocol \"" + wanted.name +
+           "\" has other messages or another codec in the worker's "
            "program than in the parent's, under the same version";
 }
 
@@ -75,9 +76,9 @@ struct Bootstrap {
     Secret parent_secret{};  // what the connection must present
     Secret worker_secret{};  // what the worker answers
     ProtocolId protocol{};
-    bool listening = false;       // a listening socket was handed over, not a connected one
-    bool verify_peer = false;     // the socket tells who connects
-    bool mark_severity = false;   // somebody reads the output line by line
+    bool listening = false;      // a listening socket was handed over, not a connected one
+    bool verify_peer = false;    // the socket tells who connects
+    bool mark_severity = false;  // somebody reads the output line by line
     std::uint32_t concurrency = 1;
     std::uint64_t max_message_bytes = 0;
     std::uint64_t orphan_grace_us = 0;
@@ -89,7 +90,8 @@ struct Bootstrap {
         out.number(wire_magic).number(wire_version).text(worker).number(generation);
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
-        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U);
+        const auto flags =
+            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         return bytes;

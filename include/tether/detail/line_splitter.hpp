@@ -1,5 +1,6 @@
-// Why: output arrives in pieces of any size, and people read lines. A worker also marks the severity
-// of CallContext::log in the line itself, so that order is kept and nothing is lost in a crash.
+// Why: output arrives in pieces of any size, and people read lines. A worker also marks the
+// severity of CallContext::log in the line itself, so that order is kept and nothing is lost in a
+// crash.
 #pragma once
 
 #include <tether/config.hpp>

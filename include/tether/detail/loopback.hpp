@@ -121,9 +121,7 @@ private:
         std::optional<TimePoint> deadline() const noexcept override {
             return due == TimePoint::max() ? std::nullopt : std::optional{due};
         }
-        void log(Severity severity, std::string_view text) override {
-            carrier.say(severity, text);
-        }
+        void log(Severity severity, std::string_view text) override { carrier.say(severity, text); }
 
         LoopbackCarrier& carrier;
         std::uint64_t number = 0;
@@ -167,9 +165,9 @@ private:
         try {
             handler_ = type_.make();
         } catch (const std::exception& error) {
-            throw CallError(errc::start_failed, "worker \"" + name() +
-                                                    "\": its handler's constructor threw: " +
-                                                    error.what());
+            throw CallError(
+                errc::start_failed,
+                "worker \"" + name() + "\": its handler's constructor threw: " + error.what());
         }
         ending_ = false;
         for (unsigned i = 0; i < options_.concurrency; ++i) {
@@ -190,9 +188,8 @@ private:
             stops_.push_back(job->source);
             wake_keeper();
         }
-        call.outcome.error = std::make_exception_ptr(
-            CallError(cause, describe_call(call.info.request, name()) + ": " +
-                                 std::string{describe(cause)}));
+        call.outcome.error = std::make_exception_ptr(CallError(
+            cause, describe_call(call.info.request, name()) + ": " + std::string{describe(cause)}));
         settle(call);
     }
 

@@ -152,10 +152,10 @@ private:
         }
     }
 
-    std::deque<Entry> queue_;                // not opened yet, in order; bytes merge
-    std::deque<OutgoingMessage*> streams_;   // opened, between two frames, taking turns
-    OutgoingMessage* sending_ = nullptr;     // in the middle of a frame, or chosen for the next
-    std::size_t sent_ = 0;                   // of the front entry's bytes
+    std::deque<Entry> queue_;               // not opened yet, in order; bytes merge
+    std::deque<OutgoingMessage*> streams_;  // opened, between two frames, taking turns
+    OutgoingMessage* sending_ = nullptr;    // in the middle of a frame, or chosen for the next
+    std::size_t sent_ = 0;                  // of the front entry's bytes
     bool stream_next_ = false;
     bool in_flight_ = false;
 };

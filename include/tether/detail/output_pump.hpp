@@ -73,9 +73,7 @@ public:
     }
 
     // Writes relayed lines as far as the host's stderr takes them. False: some are left.
-    bool flush() {
-        return output_.mode() != Output::Mode::relay || StderrSink::instance().flush();
-    }
+    bool flush() { return output_.mode() != Output::Mode::relay || StderrSink::instance().flush(); }
 
     // The worker is gone: reads what is left in the pipes, whoever else may hold them open, and
     // sees to it that the host's stderr has everything before an error is reported.
@@ -107,8 +105,8 @@ private:
     }
 
     void give(LogSource source, std::string_view text, bool terminated) {
-        const auto line = source == LogSource::standard_error ? read_mark(text)
-                                                              : MarkedLine{false, {}, text};
+        const auto line =
+            source == LogSource::standard_error ? read_mark(text) : MarkedLine{false, {}, text};
         if (source == LogSource::standard_error) tail_.add(line.text, terminated);
         if (output_.mode() == Output::Mode::relay) {
             StderrSink::instance().add(id_, output_.prefix(), line.text, terminated);

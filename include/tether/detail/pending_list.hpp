@@ -1,6 +1,6 @@
 // Why: when a user's io_context is destroyed, the handlers that would have run on it must go with
-// it, as with any Asio object, though their calls live in Tether. A service of the context learns of
-// its end in time.
+// it, as with any Asio object, though their calls live in Tether. A service of the context learns
+// of its end in time.
 #pragma once
 
 #include <tether/config.hpp>

@@ -7,8 +7,8 @@
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
 
-#include <asio/io_context.hpp>
 #include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
 
 #include <atomic>
 #include <chrono>

@@ -102,8 +102,8 @@ private:
         }
         std::optional<TimePoint> deadline() const noexcept override { return deadline_; }
         void log(Severity severity, std::string_view text) override {
-            auto line = service_.mark_severity_ ? with_mark(severity, text)
-                                                : std::string{text} + '\n';
+            auto line =
+                service_.mark_severity_ ? with_mark(severity, text) : std::string{text} + '\n';
             write_all(STDERR_FILENO, line.data(), line.size());
         }
 
@@ -197,8 +197,8 @@ private:
             std::ranges::move(source.blobs, std::back_inserter(blobs));
         }
         IncomingMessage view() {
-            message.payload = large_payload.empty() ? std::string_view{payload}
-                                                    : large_payload.view();
+            message.payload =
+                large_payload.empty() ? std::string_view{payload} : large_payload.view();
             message.blobs = blobs;
             return message;
         }
@@ -303,8 +303,8 @@ private:
         while (!helper_ends_.load()) {
             const bool ticking = ticking_.load();
             PollItem item = readable(helper_wake_.fd());
-            wait_ready({&item, 1}, ticking ? Clock::now() + std::chrono::milliseconds{1}
-                                           : TimePoint::max());
+            wait_ready({&item, 1},
+                       ticking ? Clock::now() + std::chrono::milliseconds{1} : TimePoint::max());
             helper_wake_.drain();
             guard_.calls().fire();
             if (!ticking) continue;

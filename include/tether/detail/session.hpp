@@ -147,8 +147,8 @@ public:
         if (leader_ == &call) wake_.notify();
     }
 
-    // Settles a call that nobody's thread waits for, if it is still pending here. `only_unsent`: not
-    // when it has left already.
+    // Settles a call that nobody's thread waits for, if it is still pending here. `only_unsent`:
+    // not when it has left already.
     void cancel(std::uint64_t number, bool only_unsent) {
         Lock lock{mutex_};
         auto* call = calls_.find(number);
@@ -182,9 +182,14 @@ public:
 
     void take_step(StopLadder::Step step) override {
         switch (step) {
-            case StopLadder::Step::none: break;
-            case StopLadder::Step::ask: ask_to_stop(); break;
-            case StopLadder::Step::terminate: signal(SIGTERM); break;
+            case StopLadder::Step::none:
+                break;
+            case StopLadder::Step::ask:
+                ask_to_stop();
+                break;
+            case StopLadder::Step::terminate:
+                signal(SIGTERM);
+                break;
             case StopLadder::Step::kill: {
                 const std::scoped_lock lock{process_mutex_};
                 process_.kill_tree();
@@ -199,8 +204,8 @@ public:
         const auto ended = reap();
         if (!ended) return false;
         close_watches();
-        // What it said and answered before it ended still counts; but not what a stranger, who holds
-        // a copy of its connection, may go on to say.
+        // What it said and answered before it ended still counts; but not what a stranger, who
+        // holds a copy of its connection, may go on to say.
         for (int round = 0; round < 64 && read_available(nullptr); ++round) {
         }
         read_control();
@@ -263,10 +268,10 @@ private:
         try {
             return launch(options, protocol, generation, output);
         } catch (const std::system_error& error) {
-            throw CallError(errc::start_failed,
-                            "worker \"" + worker_name(options) +
-                                "\" could not be started: " + error.what(),
-                            nullptr, error.code());
+            throw CallError(
+                errc::start_failed,
+                "worker \"" + worker_name(options) + "\" could not be started: " + error.what(),
+                nullptr, error.code());
         }
     }
 
@@ -360,8 +365,8 @@ private:
     }
 
     void welcome(const IncomingMessage& message) {
-        const auto greeting = message.type == FrameType::welcome ? Greeting::decode(message.payload)
-                                                                 : std::nullopt;
+        const auto greeting =
+            message.type == FrameType::welcome ? Greeting::decode(message.payload) : std::nullopt;
         if (!greeting || !equal_secrets(view(greeting->secret), view(worker_secret_))) {
             throw FramingError("the first message is not the worker's welcome");
         }
@@ -420,8 +425,8 @@ private:
     }
 
     std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
-        const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() -
-                                                                               call.info.made);
+        const auto age =
+            std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - call.info.made);
         std::string text = "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
                            "\" (pid " + std::to_string(pid_) + "): ";
         text += cause == errc::timeout ? "no answer within " : "cancelled after ";
@@ -546,15 +551,17 @@ private:
         if (!ready_) {
             std::string text = "it ended before it was ready to serve";
             if (status.success()) {
-                text += "; does its program begin main with tether::serve_if_worker, and serve this "
-                        "protocol?";
+                text +=
+                    "; does its program begin main with tether::serve_if_worker, and serve this "
+                    "protocol?";
             }
             return {errc::start_failed, text};
         }
         return {status.signal() ? errc::worker_killed : errc::worker_exited, {}};
     }
 
-    std::shared_ptr<const ExitReport> make_report(const Ended& ended, const Verdict& verdict) const {
+    std::shared_ptr<const ExitReport> make_report(const Ended& ended,
+                                                  const Verdict& verdict) const {
         const auto now = Clock::now();
         auto report = std::make_shared<ExitReport>();
         report->worker = name_;
@@ -582,8 +589,8 @@ private:
             end.report = make_report(ended, verdict);
             end.was_ready = ready_;
             end.expected = reason_ && (reason_->cause == errc::stopped || killed_by_owner_);
-            end.error = std::make_exception_ptr(CallError(verdict.cause, to_string(*end.report),
-                                                          end.report));
+            end.error = std::make_exception_ptr(
+                CallError(verdict.cause, to_string(*end.report), end.report));
             settle_all(verdict, end, lock);
         }
         close_descriptors();
@@ -600,12 +607,11 @@ private:
             call->outcome.lost_with_worker =
                 by_itself && ready_ && (unsent || call->info.idempotent);
             end.seen = true;
-            settle_with(*call,
-                        std::make_exception_ptr(CallError(
-                            code_of(verdict.cause, is_unknown(*call)),
-                            "call \"" + std::string{call->info.request} + "\": " +
-                                to_string(*end.report),
-                            end.report)));
+            settle_with(*call, std::make_exception_ptr(
+                                   CallError(code_of(verdict.cause, is_unknown(*call)),
+                                             "call \"" + std::string{call->info.request} +
+                                                 "\": " + to_string(*end.report),
+                                             end.report)));
         }
         calls_.clear();
     }
@@ -834,8 +840,8 @@ inline void Session::on_deadline() {
         const auto alive = call->keep_alive();
         give_up(*call, errc::timeout, lock);
     }
-    arm_deadline(deadlines_.next(
-        [this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
+    arm_deadline(
+        deadlines_.next([this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
 }
 
 inline void Session::close_watches() {
@@ -851,7 +857,6 @@ inline void Session::close_descriptors() {
     const std::scoped_lock lock{process_mutex_};
     process_.close();
 }
-
 
 }  // namespace detail
 TETHER_NAMESPACE_END

@@ -1,5 +1,6 @@
 // Why: what a Worker is when its process comes and goes: one session at a time, a new one when a
-// call needs it and the restart policy allows, and calls that outlive a session where that is right.
+// call needs it and the restart policy allows, and calls that outlive a session where that is
+// right.
 #pragma once
 
 #include <tether/config.hpp>
@@ -49,8 +50,8 @@ public:
         }
     }
 
-    // The destructor of a Worker. In a forked copy everything is left as it is: locks may be held by
-    // threads that do not exist here.
+    // The destructor of a Worker. In a forked copy everything is left as it is: locks may be held
+    // by threads that do not exist here.
     static void retire(std::shared_ptr<Supervisor> supervisor) noexcept {
         if (supervisor->forked()) {
             static_cast<void>(new std::shared_ptr<Supervisor>(std::move(supervisor)));
@@ -175,7 +176,8 @@ private:
         Lock lock{mutex_};
         std::uint64_t awaited = 0;  // the start that another thread was busy with
         for (;;) {
-            if (awaited != 0 && awaited == failed_generation_) std::rethrow_exception(shared_failure_);
+            if (awaited != 0 && awaited == failed_generation_)
+                std::rethrow_exception(shared_failure_);
             if (cancellable != nullptr && cancellable->cancelled) {
                 throw refusal(call, errc::cancelled, "cancelled before it could be sent");
             }
@@ -374,9 +376,9 @@ private:
         return {errc::restart_budget_spent,
                 "worker \"" + name_ + "\" ended " + std::to_string(budget_.failures()) +
                     " times within " +
-                    std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
-                                       options_.restart.window)
-                                       .count()) +
+                    std::to_string(
+                        std::chrono::duration_cast<std::chrono::seconds>(options_.restart.window)
+                            .count()) +
                     " s and is not started again; the last time: " + last_error_text_,
                 last_exit_};
     }

@@ -46,11 +46,11 @@ inline constexpr std::string_view hook_line =
 
 // A worker whose program uses Tether without saying first that it may be one: tells the parent.
 inline void report_missing_hook() {
-    const auto record = control_record(
-        ControlType::failed,
-        StartFailure{errc::hook_missing,
-                     "its program does not begin main with " + std::string{hook_line}}
-            .encode());
+    const auto record =
+        control_record(ControlType::failed,
+                       StartFailure{errc::hook_missing, "its program does not begin main with " +
+                                                            std::string{hook_line}}
+                           .encode());
     const ConstBuffer buffer{record.data(), record.size()};
     send_some(worker_fd::control, {&buffer, 1});
 }

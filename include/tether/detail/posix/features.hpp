@@ -1,5 +1,5 @@
-// Why: what the kernel and the C library offer is decided here and nowhere else. Each has a fallback
-// that is chosen at run time as well, for old kernels and for Valgrind.
+// Why: what the kernel and the C library offer is decided here and nowhere else. Each has a
+// fallback that is chosen at run time as well, for old kernels and for Valgrind.
 #pragma once
 
 #include <tether/config.hpp>

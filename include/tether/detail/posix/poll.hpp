@@ -26,10 +26,9 @@ inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
         constexpr auto longest = std::chrono::nanoseconds{std::chrono::hours{1}};
         const bool forever = deadline == TimePoint::max();
         const auto now = forever ? TimePoint{} : Clock::now();
-        const auto left = forever ? longest
-                          : deadline <= now
-                              ? Duration::zero()
-                              : std::min<Duration>(longest, deadline - now);
+        const auto left = forever           ? longest
+                          : deadline <= now ? Duration::zero()
+                                            : std::min<Duration>(longest, deadline - now);
 #if defined(__linux__)
         const ::timespec timeout{static_cast<std::time_t>(left.count() / 1'000'000'000),
                                  static_cast<long>(left.count() % 1'000'000'000)};

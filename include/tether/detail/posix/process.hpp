@@ -27,7 +27,8 @@ inline Descriptor open_pidfd([[maybe_unused]] ::pid_t pid) noexcept {
     const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
     if (fd != -1) {
         // Without a high number it is just as good; this must not fail for lack of one.
-        const int high = fd >= Descriptor::lowest ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
+        const int high =
+            fd >= Descriptor::lowest ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
         if (high == -1) return Descriptor{fd};
         ::close(fd);
         return Descriptor{high};
@@ -159,7 +160,8 @@ private:
         Info info{};
         info.mask = exit_wanted;
         constexpr auto request = _IOWR(0xFF, 11, char[64]);  // PIDFD_GET_INFO
-        if (pidfd_ && ::ioctl(pidfd_.get(), request, &info) == 0 && (info.mask & exit_wanted) != 0) {
+        if (pidfd_ && ::ioctl(pidfd_.get(), request, &info) == 0 &&
+            (info.mask & exit_wanted) != 0) {
             if (WIFEXITED(info.exit_code)) return ExitStatus::exited(WEXITSTATUS(info.exit_code));
             if (WIFSIGNALED(info.exit_code)) return ExitStatus::signaled(WTERMSIG(info.exit_code));
         }

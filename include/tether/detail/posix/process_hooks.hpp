@@ -30,7 +30,8 @@ inline bool in_main_program() noexcept {
             for (int i = 0; i < object->dlpi_phnum; ++i) {
                 const auto& segment = object->dlpi_phdr[i];
                 const auto begin = object->dlpi_addr + segment.p_vaddr;
-                const bool inside = wanted.address >= begin && wanted.address - begin < segment.p_memsz;
+                const bool inside =
+                    wanted.address >= begin && wanted.address - begin < segment.p_memsz;
                 wanted.found = wanted.found || (segment.p_type == PT_LOAD && inside);
             }
             return 1;  // the first object is the program: look no further

@@ -215,11 +215,15 @@ inline Endpoint make_socket_pair_endpoint() {
 
 inline Endpoint make_endpoint_of(Transport transport) {
     switch (transport) {
-        case Transport::unix_abstract: return make_unix_abstract();
-        case Transport::unix_path: return make_unix_path();
-        case Transport::tcp: return make_tcp();
+        case Transport::unix_abstract:
+            return make_unix_abstract();
+        case Transport::unix_path:
+            return make_unix_path();
+        case Transport::tcp:
+            return make_tcp();
         case Transport::automatic:
-        case Transport::socket_pair: break;
+        case Transport::socket_pair:
+            break;
     }
     return make_socket_pair_endpoint();
 }
@@ -229,9 +233,8 @@ inline Endpoint make_endpoint_of(Transport transport) {
 inline Endpoint make_endpoint(Transport wanted) {
     static constexpr std::array in_order{Transport::unix_abstract, Transport::unix_path,
                                          Transport::socket_pair};
-    const auto candidates = wanted == Transport::automatic
-                                ? std::span<const Transport>{in_order}
-                                : std::span<const Transport>{&wanted, 1};
+    const auto candidates = wanted == Transport::automatic ? std::span<const Transport>{in_order}
+                                                           : std::span<const Transport>{&wanted, 1};
     std::string refused;
     std::error_code last;
     for (const auto candidate : candidates) {

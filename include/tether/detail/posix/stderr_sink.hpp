@@ -1,5 +1,5 @@
-// Why: the host's stderr may be a stopped terminal, a full pipe or closed, and none of that may hold
-// up anybody. It is only ever written when poll() promises room, in pieces that then fit.
+// Why: the host's stderr may be a stopped terminal, a full pipe or closed, and none of that may
+// hold up anybody. It is only ever written when poll() promises room, in pieces that then fit.
 #pragma once
 
 #include <tether/config.hpp>

@@ -51,8 +51,9 @@ inline void close_inherited_from([[maybe_unused]] int lowest) noexcept {
 #endif
 }
 
-// Wakes this process from a stop when the parent ends: by the parent-death signal, which is harmless
-// if it only follows a thread, and by the end of the control channel, which also covers exec.
+// Wakes this process from a stop when the parent ends: by the parent-death signal, which is
+// harmless if it only follows a thread, and by the end of the control channel, which also covers
+// exec.
 inline void continue_when_parent_ends([[maybe_unused]] int control) noexcept {
 #if defined(__linux__)
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);
