@@ -5,7 +5,6 @@
 #include <tether/detail/call_front.hpp>
 #include <tether/detail/executor_hold.hpp>
 #include <tether/detail/supervisor.hpp>
-#include <tether/detail/worker_mark.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
@@ -66,8 +65,6 @@ public:
     explicit Worker(executor_type executor, WorkerOptions options = {})
         : executor_(std::move(executor)) {
         detail::check_options(options);
-        inert_ = detail::is_unclaimed_worker();
-        if (inert_) return;
         hold_ = detail::ExecutorHold::make(executor_);
         supervisor_ = std::make_shared<detail::Supervisor>(
             std::move(options),
@@ -89,7 +86,6 @@ public:
             executor_ = std::move(other.executor_);
             hold_ = std::move(other.hold_);
             supervisor_ = std::move(other.supervisor_);
-            inert_ = other.inert_;
         }
         return *this;
     }
@@ -169,10 +165,10 @@ public:
     /// Keeps the executor's `run()` alive although no call is pending, until `unref()`. Without
     /// effect on a worker that was made without an executor. Not counted: calling twice is as good
     /// as once.
-    void ref() { hold().take(); }
+    void ref() { hold_->take(); }
 
     /// Takes `ref()` back. This is how a worker starts.
-    void unref() { hold().release(); }
+    void unref() { hold_->release(); }
 
     /// The process id, 0 while there is no process.
     [[nodiscard]] std::int64_t pid() const { return supervisor()->pid(); }
@@ -193,19 +189,14 @@ public:
 
 private:
     [[nodiscard]] const std::shared_ptr<detail::Supervisor>& supervisor() const {
-        if (inert_) detail::throw_missing_hook();
+        supervisor_->check_not_forked();
         return supervisor_;
-    }
-    [[nodiscard]] detail::ExecutorHold& hold() const {
-        if (inert_) detail::throw_missing_hook();
-        return *hold_;
     }
     [[nodiscard]] static detail::CallFront& front() { return detail::CallFront::instance(); }
 
     executor_type executor_;
     std::shared_ptr<detail::ExecutorHold> hold_;
     std::shared_ptr<detail::Supervisor> supervisor_;
-    bool inert_ = false;  // this process is a worker itself and has not said so yet
 };
 
 TETHER_NAMESPACE_END

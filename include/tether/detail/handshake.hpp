@@ -79,6 +79,7 @@ struct Bootstrap {
     bool listening = false;      // a listening socket was handed over, not a connected one
     bool verify_peer = false;    // the socket tells who connects
     bool mark_severity = false;  // somebody reads the output line by line
+    bool has_parent = false;     // a descriptor of the parent's process was handed over
     std::uint32_t concurrency = 1;
     std::uint64_t max_message_bytes = 0;
     std::uint64_t orphan_grace_us = 0;
@@ -91,7 +92,8 @@ struct Bootstrap {
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
         const auto flags =
-            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U);
+            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U) |
+            (has_parent ? 8U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         return bytes;
@@ -112,6 +114,7 @@ struct Bootstrap {
         result.listening = (flags & 1) != 0;
         result.verify_peer = (flags & 2) != 0;
         result.mark_severity = (flags & 4) != 0;
+        result.has_parent = (flags & 8) != 0;
         result.concurrency = in.number<std::uint32_t>();
         result.max_message_bytes = in.number<std::uint64_t>();
         result.orphan_grace_us = in.number<std::uint64_t>();

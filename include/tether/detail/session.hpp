@@ -52,6 +52,7 @@ public:
     static std::shared_ptr<Session> start(const WorkerOptions& options, const ProtocolId& protocol,
                                           std::uint64_t generation, OnEnd on_end) {
         auto& runtime = Runtime::instance();
+        if (runtime.exiting()) throw exiting(worker_name(options));
         auto output = std::make_unique<OutputPump>(options.output);
         auto worker = launch_or_throw(options, protocol, generation, *output);
         output->set_identity(worker_name(options), worker.process.pid());
@@ -60,8 +61,7 @@ public:
                                                      std::move(output), runtime)};
         if (!runtime.add(session)) {
             session->take_step(StopLadder::Step::kill);
-            throw CallError(errc::stopped, "worker \"" + session->name_ +
-                                               "\": the program is exiting, nothing is started");
+            throw exiting(session->name_);
         }
         session->watch_everything();
         return session;
@@ -263,6 +263,11 @@ private:
           output_(std::move(output)),
           channel_(std::move(worker.connection), options.max_message_bytes) {}
 
+    static CallError exiting(const std::string& name) {
+        return {errc::stopped,
+                "worker \"" + name + "\": the program is exiting, nothing is started any more"};
+    }
+
     static LaunchedWorker launch_or_throw(const WorkerOptions& options, const ProtocolId& protocol,
                                           std::uint64_t generation, OutputPump& output) {
         try {
@@ -381,10 +386,11 @@ private:
         if (std::exchange(input_closed_, true) || ended_) return;
         ending_ = true;
         // Most likely it is about to end. If not, it is of no use any more.
-        const auto patience = stop_policy_.drain + stop_policy_.terminate;
+        const auto patience = deadline_after(deadline_after(Clock::now(), stop_policy_.drain),
+                                             stop_policy_.terminate);
         const std::scoped_lock watching{watching_};
         if (!watches_) return;
-        Watches::at(watches_->lost, deadline_after(Clock::now(), patience), shared_from_this(),
+        Watches::at(watches_->lost, patience, shared_from_this(),
                     [](Session& session) {
                         session.kill(errc::framing, "it closed its connection but did not end");
                     });

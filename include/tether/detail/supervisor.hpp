@@ -7,6 +7,7 @@
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/session.hpp>
+#include <tether/detail/worker_mark.hpp>
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>
 
@@ -40,10 +41,14 @@ public:
           runtime_(Runtime::instance()),
           resume_timer_(runtime_.context()) {}
 
-    // Starts the first process. A failure is kept for the first call.
+    // Starts the first process. A failure is kept for the first call. Not yet in a process that was
+    // itself started as a worker and has not said so: it must not start itself for ever.
     void begin() noexcept {
         Lock lock{mutex_};
+        if (is_unclaimed_worker()) return;
+        begun_ = true;
         try {
+            runtime_.started_executor();
             start(lock);
         } catch (...) {
             failed_start_ = std::current_exception();
@@ -63,7 +68,16 @@ public:
         }
     }
 
+    // Before anything that locks: the lock may be held by a thread that does not exist here.
+    void check_not_forked() const {
+        if (!forked()) return;
+        throw CallError(errc::forked, "worker \"" + name_ +
+                                          "\" belongs to the process that this one was forked "
+                                          "from");
+    }
+
     [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+    // True in a forked copy of the process that made this.
     [[nodiscard]] bool forked() const noexcept {
         return runtime_.epoch() != Runtime::fork_epoch().load();
     }
@@ -278,11 +292,7 @@ private:
     // Brings the worker closer to taking calls. Returns the far past when session_ takes them now,
     // else when to try again at the latest; changed_ tells of more. Throws when it never will.
     TimePoint advance(Lock& lock) {
-        if (forked()) {
-            throw CallError(errc::forked, "worker \"" + name_ +
-                                              "\" belongs to the process that this one was "
-                                              "forked from");
-        }
+        if (!begun_) begin_late();
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name_ + "\" was stopped");
         if (failed_start_) std::rethrow_exception(std::exchange(failed_start_, nullptr));
         if (session_ != nullptr) {
@@ -294,6 +304,13 @@ private:
         if (budget_.next_start() > now) return budget_.next_start();
         start(lock);
         return session_ != nullptr ? TimePoint::min() : now;
+    }
+
+    // A global worker of a program that is a worker now: once that is settled, it may be used.
+    void begin_late() {
+        if (is_unclaimed_worker()) throw_missing_hook();
+        runtime_.started_executor();
+        begun_ = true;
     }
 
     void start(Lock& lock) {
@@ -391,6 +408,7 @@ private:
     RestartBudget budget_;
     Runtime& runtime_;
     std::shared_ptr<Session> session_;
+    bool begun_ = false;
     bool starting_ = false;
     bool stopped_ = false;
     std::uint64_t generation_ = 0;

@@ -36,14 +36,15 @@ public:
     // The exit code of the process.
     int run() {
         ::unsetenv(worker_variable);
-        close_inherited_from(worker_fd::first_other);
+        ControlReader control_in;
+        bootstrap_ = read_bootstrap(worker_fd::control, control_in);
+        if (!bootstrap_) return 1;
+        const bool has_parent = bootstrap_->has_parent;
+        close_inherited_from(has_parent ? worker_fd::parent + 1 : worker_fd::parent);
         auto control = take_inherited(worker_fd::control);
         auto connection = take_inherited(worker_fd::connection);
-        auto parent = take_inherited(worker_fd::parent);
+        auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
         const auto identity = peer_identity(control.get());
-        ControlReader control_in;
-        bootstrap_ = read_bootstrap(control.get(), control_in);
-        if (!bootstrap_) return 1;
         bootstrap_->concurrency = std::max(1U, bootstrap_->concurrency);
 
         adopt_descendants();

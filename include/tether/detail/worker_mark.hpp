@@ -21,7 +21,6 @@ namespace worker_fd {
 inline constexpr int control = 3;
 inline constexpr int connection = 4;
 inline constexpr int parent = 5;  // the parent's pidfd, where there is such a thing
-inline constexpr int first_other = 6;
 }  // namespace worker_fd
 
 // Set in a worker's environment until it is claimed: the layout's version and the inode of the

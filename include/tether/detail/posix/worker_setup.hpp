@@ -27,6 +27,7 @@ namespace detail {
 inline Descriptor take_inherited(int fd) noexcept {
     const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
     if (high == -1) {
+        if (errno == EBADF) return {};
         set_close_on_exec(fd);
         return Descriptor{fd};
     }
