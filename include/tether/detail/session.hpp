@@ -7,7 +7,7 @@
 // - Any thread may find out about that end; collect() settles everything, once.
 //
 // Locks, in the order they may be taken: collecting_, reading_, mutex_, then one of process_mutex_,
-// control_mutex_, watching_, output_mutex_.
+// watching_, output_mutex_.
 #pragma once
 
 #include <tether/config.hpp>
@@ -15,8 +15,10 @@
 #include <tether/detail/call_table.hpp>
 #include <tether/detail/channel.hpp>
 #include <tether/detail/child_process.hpp>
+#include <tether/detail/control_link.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/output_pump.hpp>
+#include <tether/detail/post_mortem.hpp>
 #include <tether/detail/runtime.hpp>
 #include <tether/error.hpp>
 
@@ -241,11 +243,6 @@ public:
     [[nodiscard]] StopPolicy stop_policy() const override { return stop_policy_; }
 
 private:
-    struct Reason {
-        errc cause{};
-        std::string text{};
-    };
-
     Session(const WorkerOptions& options, const ProtocolId& protocol, std::uint64_t generation,
             OnEnd on_end, LaunchedWorker worker, std::unique_ptr<OutputPump> output,
             Runtime& runtime)
@@ -390,10 +387,9 @@ private:
                                              stop_policy_.terminate);
         const std::scoped_lock watching{watching_};
         if (!watches_) return;
-        Watches::at(watches_->lost, patience, shared_from_this(),
-                    [](Session& session) {
-                        session.kill(errc::framing, "it closed its connection but did not end");
-                    });
+        Watches::at(watches_->lost, patience, shared_from_this(), [](Session& session) {
+            session.kill(errc::framing, "it closed its connection but did not end");
+        });
     }
 
     // --- Calls
@@ -425,14 +421,8 @@ private:
                                                             describe_give_up(call, cause, sent))));
     }
 
-    static std::error_code code_of(errc cause, bool outcome_unknown) noexcept {
-        const int unknown = outcome_unknown ? outcome_unknown_bit : 0;
-        return {static_cast<int>(cause) | unknown, category()};
-    }
-
     std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
-        const auto age =
-            std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - call.info.made);
+        const auto age = to_milliseconds(Clock::now() - call.info.made);
         std::string text = "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
                            "\" (pid " + std::to_string(pid_) + "): ";
         text += cause == errc::timeout ? "no answer within " : "cancelled after ";
@@ -458,46 +448,15 @@ private:
 
     // --- The control channel
 
-    void send_control(std::string record) {
-        const std::scoped_lock lock{control_mutex_};
-        unsent_control_ += record;
-        flush_control();
-    }
-
-    void flush_control() {
-        while (!unsent_control_.empty() && control_) {
-            const ConstBuffer buffer{unsent_control_.data(), unsent_control_.size()};
-            const auto sent = send_some(control_.get(), {&buffer, 1});
-            if (sent < 0 && would_block()) {
-                watch_control_output();
-                return;
-            }
-            if (sent < 0) return unsent_control_.clear();
-            unsent_control_.erase(0, static_cast<std::size_t>(sent));
-        }
+    void send_control(const std::string& record) {
+        if (!control_.send(record)) watch_control_room();
     }
 
     // False: the worker has closed its end.
     bool read_control() {
-        std::optional<StartFailure> failure;
-        bool open = true;
-        {
-            const std::scoped_lock lock{control_mutex_};
-            while (control_ && !control_in_.broken()) {
-                const MutableBuffer space{control_in_.space(), control_in_.space_size()};
-                const auto size = receive_some(control_.get(), {&space, 1}, MSG_DONTWAIT);
-                open = size > 0 || (size < 0 && would_block());
-                if (size <= 0) break;
-                control_in_.received(static_cast<std::size_t>(size));
-                while (const auto record = control_in_.next()) {
-                    if (record->type == ControlType::failed) {
-                        failure = StartFailure::decode(record->content);
-                    }
-                }
-            }
-        }
-        if (failure) fail(failure->cause, failure->text);
-        return open;
+        const auto received = control_.receive();
+        if (received.failure) fail(received.failure->cause, received.failure->text);
+        return received.open;
     }
 
     void ask_to_stop() {
@@ -508,7 +467,7 @@ private:
             for (auto* call : calls_.calls()) {
                 calls_.remove(call->number);
                 settle_with(*call, std::make_exception_ptr(CallError(
-                                       code_of(errc::stopped, is_unknown(*call)),
+                                       code_of(errc::stopped, may_have_taken_effect(*call, ready_)),
                                        "call \"" + std::string{call->info.request} +
                                            "\" to worker \"" + name_ + "\": it was stopped")));
             }
@@ -542,62 +501,34 @@ private:
         return process_.reap_if_ended();
     }
 
-    [[nodiscard]] bool is_unknown(const Call& call) const noexcept {
-        return ready_ && !call.info.idempotent && call.message.done();
-    }
-
-    // What the end of the worker means for a call: its code and what to say.
-    struct Verdict {
-        errc cause{};
-        std::string text{};
-    };
-
-    [[nodiscard]] Verdict verdict(const ExitStatus& status) const {
-        if (reason_) return {reason_->cause, reason_->text};
-        if (!ready_) {
-            std::string text = "it ended before it was ready to serve";
-            if (status.success()) {
-                text +=
-                    "; does its program begin main with tether::serve_if_worker, and serve this "
-                    "protocol?";
-            }
-            return {errc::start_failed, text};
-        }
-        return {status.signal() ? errc::worker_killed : errc::worker_exited, {}};
-    }
-
-    std::shared_ptr<const ExitReport> make_report(const Ended& ended,
-                                                  const Verdict& verdict) const {
+    std::shared_ptr<const ExitReport> make_report(const Ended& ended, const Reason& reason) const {
         const auto now = Clock::now();
         auto report = std::make_shared<ExitReport>();
         report->worker = name_;
         report->pid = pid_;
         report->generation = generation_;
         report->status = ended.status;
-        report->uptime = std::chrono::duration_cast<std::chrono::milliseconds>(now - started_);
+        report->uptime = to_milliseconds(now - started_);
         report->peak_memory_bytes = ended.peak_memory_bytes;
-        report->note = verdict.text;
+        report->note = reason.text;
         report->stderr_tail = output_->tail();
-        for (const auto* call : calls_.calls()) {
-            report->calls_in_flight.push_back(
-                {std::string{call->info.request}, call->number,
-                 std::chrono::duration_cast<std::chrono::milliseconds>(now - call->info.made)});
-        }
+        report->calls_in_flight = describe_calls(calls_.calls(), now);
         return report;
     }
 
     void finish(const Ended& ended) {
         SessionEnd end;
         {
-            Lock lock{mutex_};
+            const Lock lock{mutex_};
             ended_ = ending_ = input_closed_ = true;
-            const auto verdict = this->verdict(ended.status);
-            end.report = make_report(ended, verdict);
+            const auto reason = verdict(reason_, ended.status, ready_);
+            end.report = make_report(ended, reason);
             end.was_ready = ready_;
             end.expected = reason_ && (reason_->cause == errc::stopped || killed_by_owner_);
             end.error = std::make_exception_ptr(
-                CallError(verdict.cause, to_string(*end.report), end.report));
-            settle_all(verdict, end, lock);
+                CallError(reason.cause, to_string(*end.report), end.report));
+            end.seen = calls_.size() != 0;
+            settle_all(reason.cause, end.report);
         }
         close_descriptors();
         runtime_.remove(shared_from_this());
@@ -605,19 +536,14 @@ private:
         if (on_end_) std::exchange(on_end_, nullptr)(end);
     }
 
-    void settle_all(const Verdict& verdict, SessionEnd& end, Lock&) {
+    void settle_all(errc cause, const std::shared_ptr<const ExitReport>& report) {
         const bool by_itself = !reason_ || reason_->cause == errc::framing;
         for (auto* call : calls_.calls()) {
             calls_.remove(call->number);
-            const bool unsent = !call->message.opened() && !call->message.done();
+            const bool unsent = !call->message.opened();
             call->outcome.lost_with_worker =
                 by_itself && ready_ && (unsent || call->info.idempotent);
-            end.seen = true;
-            settle_with(*call, std::make_exception_ptr(
-                                   CallError(code_of(verdict.cause, is_unknown(*call)),
-                                             "call \"" + std::string{call->info.request} +
-                                                 "\": " + to_string(*end.report),
-                                             end.report)));
+            settle_with(*call, death_of_call(*call, cause, ready_, report));
         }
         calls_.clear();
     }
@@ -628,7 +554,7 @@ private:
     void watch_end();
     void look_for_end();
     void watch_control();
-    void watch_control_output();
+    void watch_control_room();
     void watch_output(std::size_t index);
     void on_output_ready(std::size_t index);
     void watch_backlog();
@@ -661,10 +587,7 @@ private:
     std::mutex process_mutex_;
     ChildProcess process_;
 
-    std::mutex control_mutex_;
-    Descriptor control_;
-    ControlReader control_in_;
-    std::string unsent_control_;
+    ControlLink control_;
 
     std::mutex output_mutex_;
     std::unique_ptr<OutputPump> output_;
@@ -694,175 +617,7 @@ private:
     TimePoint armed_deadline_ = TimePoint::max();
 };
 
-inline void Session::watch_everything() {
-    const std::scoped_lock watching{watching_};
-    watches_ = std::make_unique<Watches>(runtime_.context());
-    auto self = shared_from_this();
-    watch_end();
-    watch_control();
-    for (std::size_t i = 0; i < 2; ++i) watch_output(i);
-    Watches::at(watches_->start, deadline_after(started_, start_timeout_), self,
-                [](Session& session) { session.on_start_timeout(); });
-}
-
-// With watching_ held.
-inline void Session::watch_end() {
-    if (const int pidfd = process_.pidfd(); pidfd != -1) {
-        Watches::when_ready(watches_->end, pidfd, false, shared_from_this(),
-                            [](Session& session) { session.look_for_end(); });
-        return;
-    }
-    Watches::at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
-                shared_from_this(), [](Session& session) { session.look_for_end(); });
-}
-
-inline void Session::look_for_end() {
-    if (collect()) return;
-    const std::scoped_lock watching{watching_};
-    if (watches_) watch_end();
-}
-
-inline void Session::watch_control() {
-    Watches::when_ready(watches_->control, control_.get(), false, shared_from_this(),
-                        [](Session& session) {
-                            const bool open = session.read_control();
-                            const std::scoped_lock watching{session.watching_};
-                            if (open && session.watches_) session.watch_control();
-                        });
-}
-
-inline void Session::watch_output(std::size_t index) {
-    const auto& stream = output_->streams()[index];
-    if (!stream.pipe || stream.ended) return;
-    Watches::when_ready(watches_->output[index], stream.pipe.get(), false, shared_from_this(),
-                        [index](Session& session) { session.on_output_ready(index); });
-}
-
-inline void Session::on_output_ready(std::size_t index) {
-    bool written = false;
-    {
-        const std::scoped_lock lock{output_mutex_};
-        output_->pump(output_->streams()[index]);
-        written = output_->flush();
-    }
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    watch_output(index);
-    if (!written) watch_backlog();
-}
-
-// The host's stderr cannot be given to the reactor: look again in a while.
-inline void Session::watch_backlog() {
-    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
-                shared_from_this(), [](Session& session) {
-                    if (StderrSink::instance().flush()) return;
-                    const std::scoped_lock watching{session.watching_};
-                    if (session.watches_) session.watch_backlog();
-                });
-}
-
-inline void Session::on_start_timeout() {
-    // A parent that was stopped or busy must not mistake its own pause for the worker's.
-    read_available(nullptr);
-    if (ready()) return;
-    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(start_timeout_);
-    kill(errc::start_timeout,
-         "it was not ready within the start timeout of " + std::to_string(limit.count()) + " ms");
-}
-
-// With mutex_ held, as for the rest. The reactor gets the connection only when it must read, and
-// loses it when a caller reads, since it would be woken by each arrival.
-inline void Session::watch_input() {
-    if (std::exchange(watching_input_, true)) return;
-    connection_watched_ = true;
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    Watches::when_ready(watches_->connection, channel_.fd(), false, shared_from_this(),
-                        [](Session& session) { session.on_input_ready(); });
-}
-
-inline void Session::watch_room() {
-    if (std::exchange(watching_room_, true)) return;
-    connection_watched_ = true;
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    Watches::when_ready(watches_->connection, channel_.fd(), true, shared_from_this(),
-                        [](Session& session) { session.on_room(); });
-}
-
-inline void Session::let_go_of_connection() {
-    watching_input_ = watching_room_ = connection_watched_ = false;
-    const std::scoped_lock watching{watching_};
-    if (watches_) Watches::let_go(watches_->connection);
-}
-
-inline void Session::on_input_ready() {
-    {
-        const Lock lock{mutex_};
-        watching_input_ = false;
-        if (leader_ != nullptr) return let_go_of_connection();
-    }
-    const bool more = read_available(nullptr);
-    const Lock lock{mutex_};
-    if (more || wants_background_reader()) watch_input();
-}
-
-inline void Session::on_room() {
-    Lock lock{mutex_};
-    watching_room_ = false;
-    channel_.flush(lock);
-    if (channel_.blocked() && leader_ == nullptr) watch_room();
-}
-
-inline void Session::watch_control_output() {
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    Watches::when_ready(watches_->control, control_.get(), true, shared_from_this(),
-                        [](Session& session) { session.send_control({}); });
-}
-
-inline void Session::watch_deadline(const Call& call) {
-    if (call.deadline() == TimePoint::max()) return;
-    const auto pending = [this](std::uint64_t number) { return calls_.find(number) != nullptr; };
-    deadlines_.add(call.deadline(), call.number);
-    deadlines_.tidy(async_calls_, pending);
-    if (call.deadline() < armed_deadline_) arm_deadline(call.deadline());
-}
-
-inline void Session::arm_deadline(TimePoint when) {
-    armed_deadline_ = when;
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    Watches::at(watches_->deadline, when, shared_from_this(),
-                [](Session& session) { session.on_deadline(); });
-}
-
-inline void Session::on_deadline() {
-    read_available(nullptr);
-    Lock lock{mutex_};
-    for (const auto number : deadlines_.take_due(Clock::now())) {
-        auto* call = calls_.find(number);
-        if (call == nullptr) continue;
-        const auto alive = call->keep_alive();
-        give_up(*call, errc::timeout, lock);
-    }
-    arm_deadline(
-        deadlines_.next([this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
-}
-
-inline void Session::close_watches() {
-    const std::scoped_lock watching{watching_};
-    watches_.reset();
-}
-
-inline void Session::close_descriptors() {
-    {
-        const std::scoped_lock lock{control_mutex_};
-        control_.reset();
-    }
-    const std::scoped_lock lock{process_mutex_};
-    process_.close();
-}
-
 }  // namespace detail
 TETHER_NAMESPACE_END
+
+#include <tether/detail/session_background.hpp>

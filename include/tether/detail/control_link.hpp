@@ -1,0 +1,86 @@
+// Why: the parent's end of the control channel. What cannot be sent at once must not be lost, since
+// a stopped worker reads nothing, and whoever sends must not wait for it.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/handshake.hpp>
+#include <tether/detail/platform.hpp>
+
+#include <cstddef>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Thread-safe.
+class ControlLink {
+public:
+    explicit ControlLink(Descriptor socket) : socket_(std::move(socket)) {}
+
+    [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+    // Sends the record, or keeps it. False: something is left, call flush() when there is room.
+    bool send(std::string_view record) {
+        const std::scoped_lock lock{mutex_};
+        unsent_ += record;
+        return flush_unlocked();
+    }
+
+    bool flush() {
+        const std::scoped_lock lock{mutex_};
+        return flush_unlocked();
+    }
+
+    struct Received {
+        bool open = true;  // the worker has not closed its end
+        std::optional<StartFailure> failure{};
+    };
+
+    // What has arrived, without waiting.
+    Received receive() {
+        const std::scoped_lock lock{mutex_};
+        Received result;
+        while (socket_ && !in_.broken()) {
+            const MutableBuffer space{in_.space(), in_.space_size()};
+            const auto size = receive_some(socket_.get(), {&space, 1}, MSG_DONTWAIT);
+            result.open = size > 0 || (size < 0 && would_block());
+            if (size <= 0) break;
+            in_.received(static_cast<std::size_t>(size));
+            while (const auto record = in_.next()) {
+                if (record->type == ControlType::failed) {
+                    result.failure = StartFailure::decode(record->content);
+                }
+            }
+        }
+        return result;
+    }
+
+    void close() noexcept {
+        const std::scoped_lock lock{mutex_};
+        socket_.reset();
+    }
+
+private:
+    bool flush_unlocked() {
+        while (!unsent_.empty() && socket_) {
+            const ConstBuffer buffer{unsent_.data(), unsent_.size()};
+            const auto sent = send_some(socket_.get(), {&buffer, 1});
+            if (sent < 0 && would_block()) return false;
+            if (sent < 0) break;
+            unsent_.erase(0, static_cast<std::size_t>(sent));
+        }
+        unsent_.clear();
+        return true;
+    }
+
+    std::mutex mutex_;
+    Descriptor socket_;
+    ControlReader in_;
+    std::string unsent_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END

@@ -1,0 +1,69 @@
+// Why: what the end of a worker means, in codes and in words, follows from a few facts; settled
+// here without any process, so that each cause keeps a text of its own.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/call.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/error.hpp>
+#include <tether/exit_status.hpp>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::chrono::milliseconds to_milliseconds(Duration duration) noexcept {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(duration);
+}
+
+// Why a worker was ended, where it was: the cause for its calls, and words for the report.
+struct Reason {
+    errc cause{};
+    std::string text{};
+};
+
+// The reason, or what the status alone tells.
+inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& status, bool ready) {
+    if (reason) return *reason;
+    if (ready) return {status.signal() ? errc::worker_killed : errc::worker_exited, {}};
+    std::string text = "it ended before it was ready to serve";
+    if (status.success()) {
+        text +=
+            "; does its program begin main with tether::serve_if_worker, and serve this protocol?";
+    }
+    return {errc::start_failed, text};
+}
+
+inline std::vector<CallInFlight> describe_calls(std::span<Call* const> calls, TimePoint now) {
+    std::vector<CallInFlight> result;
+    for (const auto* call : calls) {
+        result.push_back({std::string{call->info.request}, call->number,
+                          to_milliseconds(now - call->info.made)});
+    }
+    return result;
+}
+
+inline std::error_code code_of(errc cause, bool outcome_unknown) noexcept {
+    return {static_cast<int>(cause) | (outcome_unknown ? outcome_unknown_bit : 0), category()};
+}
+
+// The handler may have run, and it matters.
+inline bool may_have_taken_effect(const Call& call, bool ready) noexcept {
+    return ready && !call.info.idempotent && call.message.done();
+}
+
+inline std::exception_ptr death_of_call(const Call& call, errc cause, bool ready,
+                                        const std::shared_ptr<const ExitReport>& report) {
+    return std::make_exception_ptr(CallError(
+        code_of(cause, may_have_taken_effect(call, ready)),
+        "call \"" + std::string{call.info.request} + "\": " + to_string(*report), report));
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END

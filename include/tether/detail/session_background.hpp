@@ -1,0 +1,187 @@
+// Why: what the background thread does for a session: it watches what nobody waits for. Apart from
+// session.hpp only for the reader's sake.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/session.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline void Session::watch_everything() {
+    const std::scoped_lock watching{watching_};
+    watches_ = std::make_unique<Watches>(runtime_.context());
+    auto self = shared_from_this();
+    watch_end();
+    watch_control();
+    for (std::size_t i = 0; i < 2; ++i) watch_output(i);
+    Watches::at(watches_->start, deadline_after(started_, start_timeout_), self,
+                [](Session& session) { session.on_start_timeout(); });
+}
+
+// With watching_ held.
+inline void Session::watch_end() {
+    if (const int pidfd = process_.pidfd(); pidfd != -1) {
+        Watches::when_ready(watches_->end, pidfd, false, shared_from_this(),
+                            [](Session& session) { session.look_for_end(); });
+        return;
+    }
+    Watches::at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
+                shared_from_this(), [](Session& session) { session.look_for_end(); });
+}
+
+inline void Session::look_for_end() {
+    if (collect()) return;
+    const std::scoped_lock watching{watching_};
+    if (watches_) watch_end();
+}
+
+inline void Session::watch_control() {
+    Watches::when_ready(watches_->control, control_.fd(), false, shared_from_this(),
+                        [](Session& session) {
+                            const bool open = session.read_control();
+                            const std::scoped_lock watching{session.watching_};
+                            if (open && session.watches_) session.watch_control();
+                        });
+}
+
+inline void Session::watch_output(std::size_t index) {
+    const auto& stream = output_->streams()[index];
+    if (!stream.pipe || stream.ended) return;
+    Watches::when_ready(watches_->output[index], stream.pipe.get(), false, shared_from_this(),
+                        [index](Session& session) { session.on_output_ready(index); });
+}
+
+inline void Session::on_output_ready(std::size_t index) {
+    bool written = false;
+    {
+        const std::scoped_lock lock{output_mutex_};
+        output_->pump(output_->streams()[index]);
+        written = output_->flush();
+    }
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    watch_output(index);
+    if (!written) watch_backlog();
+}
+
+// The host's stderr cannot be given to the reactor: look again in a while.
+inline void Session::watch_backlog() {
+    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
+                shared_from_this(), [](Session& session) {
+                    if (StderrSink::instance().flush()) return;
+                    const std::scoped_lock watching{session.watching_};
+                    if (session.watches_) session.watch_backlog();
+                });
+}
+
+inline void Session::on_start_timeout() {
+    // A parent that was stopped or busy must not mistake its own pause for the worker's.
+    read_available(nullptr);
+    if (ready()) return;
+    const auto limit = to_milliseconds(start_timeout_);
+    kill(errc::start_timeout,
+         "it was not ready within the start timeout of " + std::to_string(limit.count()) + " ms");
+}
+
+// With mutex_ held, as for the rest. The reactor gets the connection only when it must read, and
+// loses it when a caller reads, since it would be woken by each arrival.
+inline void Session::watch_input() {
+    if (std::exchange(watching_input_, true)) return;
+    connection_watched_ = true;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->connection, channel_.fd(), false, shared_from_this(),
+                        [](Session& session) { session.on_input_ready(); });
+}
+
+inline void Session::watch_room() {
+    if (std::exchange(watching_room_, true)) return;
+    connection_watched_ = true;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->connection, channel_.fd(), true, shared_from_this(),
+                        [](Session& session) { session.on_room(); });
+}
+
+inline void Session::let_go_of_connection() {
+    watching_input_ = watching_room_ = connection_watched_ = false;
+    const std::scoped_lock watching{watching_};
+    if (watches_) Watches::let_go(watches_->connection);
+}
+
+inline void Session::on_input_ready() {
+    {
+        const Lock lock{mutex_};
+        watching_input_ = false;
+        if (leader_ != nullptr) return let_go_of_connection();
+    }
+    const bool more = read_available(nullptr);
+    const Lock lock{mutex_};
+    if (more || wants_background_reader()) watch_input();
+}
+
+inline void Session::on_room() {
+    Lock lock{mutex_};
+    watching_room_ = false;
+    channel_.flush(lock);
+    if (channel_.blocked() && leader_ == nullptr) watch_room();
+}
+
+inline void Session::watch_control_room() {
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::when_ready(watches_->control, control_.fd(), true, shared_from_this(),
+                        [](Session& session) { session.send_control({}); });
+}
+
+inline void Session::watch_deadline(const Call& call) {
+    if (call.deadline() == TimePoint::max()) return;
+    const auto pending = [this](std::uint64_t number) { return calls_.find(number) != nullptr; };
+    deadlines_.add(call.deadline(), call.number);
+    deadlines_.tidy(async_calls_, pending);
+    if (call.deadline() < armed_deadline_) arm_deadline(call.deadline());
+}
+
+inline void Session::arm_deadline(TimePoint when) {
+    armed_deadline_ = when;
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    Watches::at(watches_->deadline, when, shared_from_this(),
+                [](Session& session) { session.on_deadline(); });
+}
+
+inline void Session::on_deadline() {
+    read_available(nullptr);
+    Lock lock{mutex_};
+    for (const auto number : deadlines_.take_due(Clock::now())) {
+        auto* call = calls_.find(number);
+        if (call == nullptr) continue;
+        const auto alive = call->keep_alive();
+        give_up(*call, errc::timeout, lock);
+    }
+    arm_deadline(
+        deadlines_.next([this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
+}
+
+inline void Session::close_watches() {
+    const std::scoped_lock watching{watching_};
+    watches_.reset();
+}
+
+inline void Session::close_descriptors() {
+    control_.close();
+    const std::scoped_lock lock{process_mutex_};
+    process_.close();
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END
