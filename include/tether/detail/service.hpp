@@ -154,12 +154,9 @@ private:
                 while (auto request = reader.next()) {
                     if (guard_.leaving()) return;
                     handle(0, *request, answer);
-                    if (reader.has_buffered()) {
-                        hold_back();
-                    } else {
-                        flush();
-                    }
+                    if (reader.has_buffered()) hold_back();
                 }
+                flush();
                 if (reader.idle()) guard_.calls().forget_early();
                 if (!receive()) return;
             }

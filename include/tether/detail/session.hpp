@@ -548,7 +548,7 @@ private:
         calls_.clear();
     }
 
-    // --- What the background thread watches
+    // --- What the background thread watches: defined in session_background.hpp
 
     void watch_everything();
     void watch_end();
@@ -619,5 +619,3 @@ private:
 
 }  // namespace detail
 TETHER_NAMESPACE_END
-
-#include <tether/detail/session_background.hpp>

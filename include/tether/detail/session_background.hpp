@@ -1,5 +1,5 @@
 // Why: what the background thread does for a session: it watches what nobody waits for. Apart from
-// session.hpp only for the reader's sake.
+// session.hpp only for the reader's sake; whoever uses sessions includes this.
 #pragma once
 
 #include <tether/config.hpp>

@@ -6,7 +6,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/lifecycle.hpp>
-#include <tether/detail/session.hpp>
+#include <tether/detail/session_background.hpp>
 #include <tether/detail/worker_mark.hpp>
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>
