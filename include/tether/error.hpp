@@ -164,7 +164,8 @@ struct RemoteCause {
 /// Why a call has no answer. Thrown by `call`, given to the completion handler of `async_call`.
 ///
 /// `what()` is a whole sentence for a log: which worker, which request, and what happened. Copying
-/// never throws. A `const` object may be read from several threads.
+/// never throws. A `const` object may be read from several threads. Where both are caught,
+/// `RemoteError` must be caught first.
 class CallError : public std::system_error {
 public:
     CallError(std::error_code code, std::string text,

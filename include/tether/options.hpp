@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <stop_token>
@@ -62,6 +63,9 @@ struct StopPolicy {
 
 /// When a worker that ended by itself is started again, which happens only at the next call.
 struct RestartPolicy {
+    /// For `budget`: a crash is nothing special.
+    static constexpr unsigned unlimited = std::numeric_limits<unsigned>::max();
+
     /// Unexpected ends, failed starts included, that are tolerated within `window`. At the next
     /// one, calls fail with `errc::restart_budget_spent` until the window has moved on.
     unsigned budget = 5;
@@ -180,7 +184,9 @@ struct WorkerOptions {
 template <class Request>
 struct CallOptions {
     /// From the call until its answer, queueing and starting the worker included. Decides before
-    /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`.
+    /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`. The handler
+    /// is asked to stop then; while it does not, calls behind it wait: `kill()` the worker where it
+    /// may ignore that.
     std::optional<Duration> timeout{};
 
     /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's

@@ -76,12 +76,6 @@ public:
         for (std::size_t i = 0; i < count_; ++i) slots_[i].stop.store(true);
     }
 
-    // Everything that was cancelled so far has been read or answered.
-    void forget_early() noexcept {
-        const std::scoped_lock lock{mutex_};
-        early_used_ = early_next_ = 0;
-    }
-
     // --- The helper's part: runs stop callbacks of those that were told to stop.
 
     void fire() {

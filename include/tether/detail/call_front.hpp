@@ -31,7 +31,9 @@ inline void check_options(const WorkerOptions& options) {
     };
     if (options.concurrency == 0) refuse("concurrency is 0, so no request would ever be handled");
     if (options.concurrency > 1024) refuse("concurrency is over 1024");
-    if (options.max_message_bytes == 0) refuse("max_message_bytes is 0, so nothing could be sent");
+    if (options.max_message_bytes < 4096) {
+        refuse("max_message_bytes is under 4096, too little for the library's own messages");
+    }
     if (options.start_timeout <= Duration::zero()) refuse("start_timeout is not positive");
     if (options.call_timeout <= Duration::zero()) {
         refuse("call_timeout is not positive; tether::no_timeout waits for ever");

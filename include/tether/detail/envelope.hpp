@@ -20,6 +20,22 @@ struct ErrorAnswer {
     std::string text{};
     std::vector<RemoteCause> causes{};
 
+    // Cuts its texts so that it takes at most `limit` bytes, for any sane limit.
+    void shorten(std::uint64_t limit) {
+        std::uint64_t size = 12 + text.size();
+        for (const auto& one : causes) size += 8 + one.code.size() + one.message.size();
+        if (size <= limit) return;
+        const auto each = static_cast<std::size_t>(limit / (4 * (causes.size() + 1)));
+        const auto cut = [each](std::string& value) {
+            if (value.size() > each) value.resize(each);
+        };
+        cut(text);
+        for (auto& one : causes) {
+            cut(one.code);
+            cut(one.message);
+        }
+    }
+
     void append_to(std::string& bytes) const {
         BinaryWriter out{bytes};
         out.number(static_cast<std::uint32_t>(cause)).text(text);

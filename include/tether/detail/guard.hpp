@@ -55,7 +55,8 @@ public:
     }
 
     // Tells the parent why this worker cannot serve. Best effort.
-    void report(const StartFailure& failure) const {
+    void report(StartFailure failure) const {
+        failure.text.resize(std::min(failure.text.size(), ControlReader::capacity / 2));
         const auto record = control_record(ControlType::failed, failure.encode());
         const ConstBuffer buffer{record.data(), record.size()};
         send_some(control_.get(), {&buffer, 1});

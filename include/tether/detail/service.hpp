@@ -74,6 +74,8 @@ public:
 private:
     using Lock = Channel::Lock;
 
+    static constexpr auto patience_when_leaving = std::chrono::milliseconds{100};
+
     // One call, as its handler and its answer see it.
     class Running final : public CallControl, public Responder {
     public:
@@ -122,7 +124,8 @@ private:
             }
             finish(FrameType::response);
         }
-        void send_error(const ErrorAnswer& error) {
+        void send_error(ErrorAnswer error) {
+            error.shorten(service_.max_message_bytes_);
             answer_.reset();
             error.append_to(answer_.payload());
             finish(FrameType::error);
@@ -157,7 +160,6 @@ private:
                     if (reader.has_buffered()) hold_back();
                 }
                 flush();
-                if (reader.idle()) guard_.calls().forget_early();
                 if (!receive()) return;
             }
         } catch (const FramingError&) {
@@ -276,11 +278,16 @@ private:
         helper_wake_.notify();
     }
 
-    // The parent always reads while it writes, so this side may wait without reading.
+    // The parent always reads while it writes, so this side may wait without reading. But it reads
+    // nothing while it waits for nothing: an answer that came too late must not keep this process.
     void wait_for_room(Lock& lock) {
         lock.unlock();
-        PollItem item{channel_->fd(), POLLOUT, 0};
-        wait_ready({&item, 1}, TimePoint::max());
+        PollItem items[] = {{channel_->fd(), POLLOUT, 0}, readable(guard_.leaving_fd())};
+        wait_ready(items, TimePoint::max());
+        const bool leaving = items[0].revents == 0;
+        if (leaving && wait_ready({items, 1}, Clock::now() + patience_when_leaving) == 0) {
+            channel_->shut_down();
+        }
         lock.lock();
         channel_->flush(lock);
     }

@@ -518,6 +518,7 @@ private:
 
     void finish(const Ended& ended) {
         SessionEnd end;
+        errc cause{};
         {
             const Lock lock{mutex_};
             ended_ = ending_ = input_closed_ = true;
@@ -528,12 +529,17 @@ private:
             end.error = std::make_exception_ptr(
                 CallError(reason.cause, to_string(*end.report), end.report));
             end.seen = calls_.size() != 0;
-            settle_all(reason.cause, end.report);
+            cause = reason.cause;
+        }
+        // Before its calls are settled: who asks then finds the worker in its new state.
+        if (on_end_) std::exchange(on_end_, nullptr)(end);
+        {
+            const Lock lock{mutex_};
+            settle_all(cause, end.report);
         }
         close_descriptors();
         runtime_.remove(shared_from_this());
         wake_.notify();
-        if (on_end_) std::exchange(on_end_, nullptr)(end);
     }
 
     void settle_all(errc cause, const std::shared_ptr<const ExitReport>& report) {
