@@ -83,7 +83,8 @@ public:
         {
             const std::scoped_lock lock{mutex_};
             for (std::size_t i = 0; i < count_; ++i) {
-                if (slots_[i].stop.load() && slots_[i].source) due.push_back(*slots_[i].source);
+                const auto& source = slots_[i].source;
+                if (source && slots_[i].stop.load()) due.push_back(*source);
             }
         }
         for (auto& source : due) source.request_stop();

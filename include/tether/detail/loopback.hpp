@@ -219,7 +219,7 @@ private:
     }
 
     void handle(Job& job, Answer& answer) {
-        const auto refuse = [&](ErrorAnswer error) {
+        const auto refuse = [&](const ErrorAnswer& error) {
             answer.is_error = true;
             answer.bytes.clear();
             answer.copies.clear();

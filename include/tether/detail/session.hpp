@@ -71,7 +71,7 @@ public:
 
     ~Session() override {
         // In a forked copy the reactor is the original's: only close descriptors.
-        if (forked()) static_cast<void>(watches_.release());
+        if (forked()) [[maybe_unused]] auto* leaked = watches_.release();
     }
 
     [[nodiscard]] bool forked() const noexcept {

@@ -37,20 +37,21 @@ public:
     int run() {
         ::unsetenv(worker_variable);
         ControlReader control_in;
-        bootstrap_ = read_bootstrap(worker_fd::control, control_in);
-        if (!bootstrap_) return 1;
-        const bool has_parent = bootstrap_->has_parent;
+        auto bootstrap = read_bootstrap(worker_fd::control, control_in);
+        if (!bootstrap) return 1;
+        bootstrap_ = std::move(*bootstrap);
+        bootstrap_.concurrency = std::max(1U, bootstrap_.concurrency);
+        const bool has_parent = bootstrap_.has_parent;
         close_inherited_from(has_parent ? worker_fd::parent + 1 : worker_fd::parent);
         auto control = take_inherited(worker_fd::control);
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
         const auto identity = peer_identity(control.get());
-        bootstrap_->concurrency = std::max(1U, bootstrap_->concurrency);
 
         adopt_descendants();
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
         // Watches until the very end, longer than any scope.
-        guard_ = new Guard(std::move(control), control_in, std::move(parent), *bootstrap_);
+        guard_ = new Guard(std::move(control), control_in, std::move(parent), bootstrap_);
         guard_->start();
 
         const int exit_code = serve(std::move(connection), identity);
@@ -87,10 +88,10 @@ private:
     int serve(Descriptor connection, const PeerIdentity& identity) {
         const auto* type = choose();
         if (type == nullptr) return refuse(errc::protocol_mismatch, describe_choice());
-        Admission admission{*bootstrap_, std::move(connection), identity, guard_->leaving_fd()};
+        Admission admission{bootstrap_, std::move(connection), identity, guard_->leaving_fd()};
         auto channel = admission.admit();
         if (channel == nullptr) return 0;
-        if (admission.wanted() != bootstrap_->protocol) {
+        if (admission.wanted() != bootstrap_.protocol) {
             return refuse(errc::protocol_mismatch,
                           "the hello asks for another protocol than the bootstrap");
         }
@@ -100,8 +101,8 @@ private:
         } catch (...) {
             return refuse(errc::start_failed, describe_constructor_failure());
         }
-        Service service{std::move(channel), *guard_, *handler, *bootstrap_};
-        service.welcome(bootstrap_->worker_secret, id_of(*type));
+        Service service{std::move(channel), *guard_, *handler, bootstrap_};
+        service.welcome(bootstrap_.worker_secret, id_of(*type));
         service.run();
         return 0;
     }
@@ -109,7 +110,7 @@ private:
     // The handler whose protocol has the wanted name; any version, so that the error can tell.
     [[nodiscard]] const HandlerType* choose() const {
         for (const auto& type : types_) {
-            if (id_of(type) == bootstrap_->protocol) return &type;
+            if (id_of(type) == bootstrap_.protocol) return &type;
         }
         return nullptr;
     }
@@ -120,11 +121,11 @@ private:
 
     [[nodiscard]] std::string describe_choice() const {
         for (const auto& type : types_) {
-            if (type.protocol == bootstrap_->protocol.name) {
-                return describe_mismatch(bootstrap_->protocol, id_of(type));
+            if (type.protocol == bootstrap_.protocol.name) {
+                return describe_mismatch(bootstrap_.protocol, id_of(type));
             }
         }
-        return "the parent wants protocol \"" + bootstrap_->protocol.name +
+        return "the parent wants protocol \"" + bootstrap_.protocol.name +
                "\", this program serves " + offered(types_);
     }
 
@@ -142,7 +143,7 @@ private:
     }
 
     std::span<const HandlerType> types_;
-    std::optional<Bootstrap> bootstrap_;
+    Bootstrap bootstrap_;
     Guard* guard_ = nullptr;
 };
 
