@@ -31,19 +31,16 @@ public:
           leaving_fd_(leaving_fd) {}
 
     // The authenticated connection, with whatever was sent behind the hello in its reader; null
-    // when the worker shall leave.
+    // when the worker shall leave. Nobody is admitted after it.
     std::unique_ptr<Channel> admit() {
         if (!bootstrap_.listening) candidates_.push_back(candidate(std::move(connection_)));
         for (;;) {
-            for (auto& one : candidates_) {
-                const auto verdict = examine(*one);
-                if (verdict == Verdict::admitted) {
-                    one->reader().set_max_message_bytes(bootstrap_.max_message_bytes);
-                    return std::move(one);
-                }
-                if (verdict == Verdict::rejected) one.reset();
+            if (auto parent = find_parent()) {
+                connection_.reset();
+                candidates_.clear();
+                parent->reader().set_max_message_bytes(bootstrap_.max_message_bytes);
+                return parent;
             }
-            std::erase(candidates_, nullptr);
             if (candidates_.empty() && !bootstrap_.listening) return nullptr;
             if (!wait()) return nullptr;
         }
@@ -57,6 +54,17 @@ private:
     static constexpr std::size_t max_candidates = 32;
 
     enum class Verdict { waiting, admitted, rejected };
+
+    // Examines all, drops those that failed.
+    std::unique_ptr<Channel> find_parent() {
+        for (auto& one : candidates_) {
+            const auto verdict = examine(*one);
+            if (verdict == Verdict::admitted) return std::move(one);
+            if (verdict == Verdict::rejected) one.reset();
+        }
+        std::erase(candidates_, nullptr);
+        return nullptr;
+    }
 
     static std::unique_ptr<Channel> candidate(Descriptor socket) {
         return std::make_unique<Channel>(std::move(socket), max_hello_bytes);

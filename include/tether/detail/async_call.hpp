@@ -45,6 +45,17 @@ inline std::string describe_call(std::string_view request, const std::string& wo
     return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
 }
 
+// The exception that is being handled, as an error of a call.
+inline CallError current_call_error(const std::string& where) {
+    try {
+        throw;
+    } catch (const CallError& error) {
+        return error;
+    } catch (const std::exception& error) {
+        return {errc::start_failed, where + ": " + error.what()};
+    }
+}
+
 // What a settled call returns or throws; `where()` says which call it is.
 template <class P, class R, class Where>
 typename R::Response take_response(Outcome& outcome, const Where& where) {
@@ -89,7 +100,7 @@ public:
     }
 
     // It could not be sent.
-    void fail(std::exception_ptr error) noexcept {
+    void fail(CallError error) noexcept {
         outcome.error = std::move(error);
         settled = true;
         on_settled();

@@ -11,8 +11,8 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,9 +30,11 @@ struct CallInfo {
     TimePoint deadline{};
 };
 
-// An answer or an error. The bytes of an answer are decoded by whoever waits for it.
+// An answer or an error. An error is kept as a value and thrown by whoever waits for it, so that no
+// exception object is shared between threads. The bytes of an answer are decoded by whoever waits
+// for it.
 struct Outcome {
-    std::exception_ptr error{};
+    std::optional<CallError> error{};
     bool lost_with_worker = false;  // the worker ended, and doing it again would be right
     bool is_error_answer = false;
     std::string payload{};
@@ -41,7 +43,7 @@ struct Outcome {
 
     // Keeps the storage.
     void reset() {
-        error = nullptr;
+        error.reset();
         lost_with_worker = is_error_answer = false;
         payload.clear();
         large_payload = {};
@@ -66,7 +68,7 @@ struct Outcome {
     // Throws where the call failed; `where()` says which call.
     template <class Where>
     void check(const Where& where) const {
-        if (error) std::rethrow_exception(error);
+        if (error) throw CallError{*error};
         if (!is_error_answer) return;
         auto answer = ErrorAnswer::decode(bytes());
         const auto prefix = where() + ": ";

@@ -159,11 +159,11 @@ public:
         const auto [timeout, max_message_bytes] = carrier_->call_limits();
         op->info = call_info<R>(message_index<P, R>, options, timeout);
         if (!op->enlist()) return;
+        const auto where = [&] { return describe_call(R::name, carrier_->name()); };
         try {
-            const auto where = [&] { return describe_call(R::name, carrier_->name()); };
             encode_request<P>(op->request(), op->message, where, max_message_bytes);
         } catch (...) {
-            return op->fail(std::current_exception());
+            return op->fail(current_call_error(where()));
         }
         op->connect_cancellation(std::move(options.stop_token));
         carrier_->launch(std::move(op));
@@ -179,7 +179,7 @@ struct CallSignature {
     using type = void(std::exception_ptr, typename R::Response);
 };
 template <class R>
-requires std::is_void_v<typename R::Response>
+    requires std::is_void_v<typename R::Response>
 struct CallSignature<R> {
     using type = void(std::exception_ptr);
 };

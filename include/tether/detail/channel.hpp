@@ -90,6 +90,13 @@ public:
         return result;
     }
 
+    // Nothing more is sent, and no message is referenced any more.
+    void stop_sending(Lock& lock) {
+        broken_ = true;
+        settle(lock);
+        outbox_.clear();
+    }
+
     // --- Receiving. Under a mutex of the owner's for receiving, not that for sending.
 
     enum class Received {

@@ -107,8 +107,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
         Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
     const auto self = open_pidfd(::getpid());
 
-    auto bootstrap =
-        make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
+    auto bootstrap = make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
     bootstrap.has_parent = static_cast<bool>(self);
     const auto record = control_record(ControlType::bootstrap, bootstrap.encode());
     const ConstBuffer buffer{record.data(), record.size()};

@@ -338,6 +338,7 @@ public:
                 take_body();
                 if (frame_left_ != 0) return std::nullopt;
                 auto* whole = std::exchange(current_, nullptr);
+                if (more_ && whole->complete()) fail("a whole message is flagged to go on");
                 if (more_) continue;
                 if (!whole->complete()) fail("a message ends before its announced size");
                 return deliver(*whole);

@@ -64,6 +64,7 @@ public:
 
 private:
     void run() noexcept {
+        obey();  // what came together with the bootstrap
         for (;;) {
             PollItem items[] = {readable(control_.get()), readable(parent_.get()),
                                 readable(terminate_.fd())};

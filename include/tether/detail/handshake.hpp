@@ -91,9 +91,8 @@ struct Bootstrap {
         out.number(wire_magic).number(wire_version).text(worker).number(generation);
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
-        const auto flags =
-            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U) |
-            (has_parent ? 8U : 0U);
+        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
+                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         return bytes;

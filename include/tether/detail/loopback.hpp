@@ -80,7 +80,7 @@ public:
             deadlines_.add(call->deadline(), call->number);
             wake_keeper();
         } catch (...) {
-            call->fail(std::current_exception());
+            call->fail(current_call_error(describe_call(call->info.request, name())));
         }
     }
 
@@ -188,8 +188,8 @@ private:
             stops_.push_back(job->source);
             wake_keeper();
         }
-        call.outcome.error = std::make_exception_ptr(CallError(
-            cause, describe_call(call.info.request, name()) + ": " + std::string{describe(cause)}));
+        call.outcome.error = CallError{
+            cause, describe_call(call.info.request, name()) + ": " + std::string{describe(cause)}};
         settle(call);
     }
 

@@ -6,6 +6,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/frame.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <deque>
@@ -55,11 +56,12 @@ public:
         in_flight_ = false;
         if (sending_ != nullptr) {
             consume_stream(size);
-        } else if (!queue_.empty()) {
+        } else if (size != 0) {
             sent_ += size;
             if (sent_ == queue_.front().bytes.size()) {
                 queue_.pop_front();
                 sent_ = 0;
+                front_begun_ = false;
                 stream_next_ = true;
             }
         }
@@ -72,11 +74,13 @@ public:
     void detach(const OutgoingMessage& message) {
         const auto was_current = sending_ == &message;
         std::string rest = message.rest_of_frame();
-        remove(message);
         if (was_current) {
-            put_first(std::move(rest));
+            const bool begun = !message.between_frames();
+            remove(message);
+            put_first(std::move(rest), begun);
         } else {
-            push_bytes(rest);
+            const auto place = std::ranges::find(queue_, &message, &Entry::message);
+            if (place != queue_.end()) *place = {std::move(rest), nullptr};
         }
     }
 
@@ -101,8 +105,17 @@ public:
             FrameHeader{0, FrameType::abort, 0, 0, message.number()}.store(abort.data());
             rest.append(abort.data(), abort.size());
         }
-        put_first(std::move(rest));
+        put_first(std::move(rest), mid_frame);
         return whole ? Withdrawn::sent : Withdrawn::aborted;
+    }
+
+    // Forgets everything. Not while in flight.
+    void clear() noexcept {
+        queue_.clear();
+        streams_.clear();
+        sending_ = nullptr;
+        sent_ = 0;
+        front_begun_ = false;
     }
 
 private:
@@ -117,7 +130,7 @@ private:
 
     // Settles which message the next bytes come from.
     void choose() noexcept {
-        if (sending_ != nullptr || sent_ != 0) return;
+        if (sending_ != nullptr || sent_ != 0 || front_begun_) return;
         const bool queued = !queue_.empty();
         if (queued && queue_.front().message != nullptr) {
             sending_ = queue_.front().message;
@@ -144,11 +157,13 @@ private:
         std::erase_if(queue_, [&](const Entry& entry) { return entry.message == &message; });
     }
 
-    void put_first(std::string bytes) {
-        if (sent_ != 0) {  // the front is half sent: behind it
+    // `begun`: the peer has the beginning of the frame that these bytes finish.
+    void put_first(std::string bytes, bool begun) {
+        if (sent_ != 0 || front_begun_) {  // behind what must be finished first
             queue_.front().bytes.append(bytes);
         } else if (!bytes.empty()) {
             queue_.push_front({std::move(bytes), nullptr});
+            front_begun_ = begun;
         }
     }
 
@@ -156,6 +171,7 @@ private:
     std::deque<OutgoingMessage*> streams_;  // opened, between two frames, taking turns
     OutgoingMessage* sending_ = nullptr;    // in the middle of a frame, or chosen for the next
     std::size_t sent_ = 0;                  // of the front entry's bytes
+    bool front_begun_ = false;              // the front entry's bytes finish a frame
     bool stream_next_ = false;
     bool in_flight_ = false;
 };

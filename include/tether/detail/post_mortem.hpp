@@ -58,11 +58,10 @@ inline bool may_have_taken_effect(const Call& call, bool ready) noexcept {
     return ready && !call.info.idempotent && call.message.done();
 }
 
-inline std::exception_ptr death_of_call(const Call& call, errc cause, bool ready,
-                                        const std::shared_ptr<const ExitReport>& report) {
-    return std::make_exception_ptr(CallError(
-        code_of(cause, may_have_taken_effect(call, ready)),
-        "call \"" + std::string{call.info.request} + "\": " + to_string(*report), report));
+inline CallError death_of_call(const Call& call, errc cause, bool ready,
+                               const std::shared_ptr<const ExitReport>& report) {
+    return {code_of(cause, may_have_taken_effect(call, ready)),
+            "call \"" + std::string{call.info.request} + "\": " + to_string(*report), report};
 }
 
 }  // namespace detail

@@ -39,8 +39,8 @@ namespace detail {
 // How a session ended, for whoever might start the next.
 struct SessionEnd {
     std::shared_ptr<const ExitReport> report{};
-    std::exception_ptr error{};  // what its calls got, or would have got
-    bool expected = false;       // somebody asked for it
+    std::optional<CallError> error{};  // what its calls got, or would have got
+    bool expected = false;             // somebody asked for it
     bool was_ready = false;
     bool seen = false;  // some call got the error
 };
@@ -71,7 +71,8 @@ public:
 
     ~Session() override {
         // In a forked copy the reactor is the original's: only close descriptors.
-        if (forked()) [[maybe_unused]] auto* leaked = watches_.release();
+        if (forked()) [[maybe_unused]]
+            auto* leaked = watches_.release();
     }
 
     [[nodiscard]] bool forked() const noexcept {
@@ -401,7 +402,7 @@ private:
         call.on_settled();
     }
 
-    void settle_with(Call& call, std::exception_ptr error) {
+    void settle_with(Call& call, CallError error) {
         call.outcome.error = std::move(error);
         settle(call, nullptr);
     }
@@ -417,8 +418,7 @@ private:
             calls_.remove(call.number);
         }
         const bool unknown = sent == Outbox::Withdrawn::sent && !call.info.idempotent;
-        settle_with(call, std::make_exception_ptr(CallError(code_of(cause, unknown),
-                                                            describe_give_up(call, cause, sent))));
+        settle_with(call, {code_of(cause, unknown), describe_give_up(call, cause, sent)});
     }
 
     std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
@@ -461,15 +461,15 @@ private:
 
     void ask_to_stop() {
         {
-            const Lock lock{mutex_};
+            Lock lock{mutex_};
             if (ended_) return;
             set_reason(errc::stopped, "it was stopped");
+            channel_.stop_sending(lock);
             for (auto* call : calls_.calls()) {
                 calls_.remove(call->number);
-                settle_with(*call, std::make_exception_ptr(CallError(
-                                       code_of(errc::stopped, may_have_taken_effect(*call, ready_)),
-                                       "call \"" + std::string{call->info.request} +
-                                           "\" to worker \"" + name_ + "\": it was stopped")));
+                settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call, ready_)),
+                                    "call \"" + std::string{call->info.request} +
+                                        "\" to worker \"" + name_ + "\": it was stopped"});
             }
         }
         send_control(control_record(ControlType::stop));
@@ -526,15 +526,15 @@ private:
             end.report = make_report(ended, reason);
             end.was_ready = ready_;
             end.expected = reason_ && (reason_->cause == errc::stopped || killed_by_owner_);
-            end.error = std::make_exception_ptr(
-                CallError(reason.cause, to_string(*end.report), end.report));
+            end.error = CallError{reason.cause, to_string(*end.report), end.report};
             end.seen = calls_.size() != 0;
             cause = reason.cause;
         }
         // Before its calls are settled: who asks then finds the worker in its new state.
         if (on_end_) std::exchange(on_end_, nullptr)(end);
         {
-            const Lock lock{mutex_};
+            Lock lock{mutex_};
+            channel_.stop_sending(lock);
             settle_all(cause, end.report);
         }
         close_descriptors();

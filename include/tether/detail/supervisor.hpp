@@ -45,14 +45,7 @@ public:
     // itself started as a worker and has not said so: it must not start itself for ever.
     void begin() noexcept {
         Lock lock{mutex_};
-        if (is_unclaimed_worker()) return;
-        begun_ = true;
-        try {
-            runtime_.started_executor();
-            start(lock);
-        } catch (...) {
-            failed_start_ = std::current_exception();
-        }
+        begin(lock);
     }
 
     // The destructor of a Worker. In a forked copy everything is left as it is: locks may be held
@@ -113,7 +106,7 @@ public:
             call->outcome.reset();
             launch_or_throw(call);
         } catch (...) {
-            call->fail(std::current_exception());
+            call->fail(current_call_error(describe_call(call->info.request, name_)));
         }
     }
 
@@ -131,15 +124,19 @@ public:
     void kill() { end(StopLadder::Step::kill, false); }
 
     void restart(std::optional<WorkerOptions> options) {
-        end(StopLadder::Step::ask, true);
         {
             const Lock lock{mutex_};
-            if (options) options_ = std::move(*options);
-            budget_ = RestartBudget{options_.restart};
-            failed_start_ = nullptr;
-            stopped_ = false;
+            ++restarting_;  // calls wait for the new process
         }
-        begin();
+        end(StopLadder::Step::ask, false);
+        Lock lock{mutex_};
+        if (options) options_ = std::move(*options);
+        budget_ = RestartBudget{options_.restart};
+        failed_start_.reset();
+        stopped_ = false;
+        --restarting_;
+        begin(lock);
+        notify();
     }
 
     // --- Looking
@@ -190,8 +187,7 @@ private:
         Lock lock{mutex_};
         std::uint64_t awaited = 0;  // the start that another thread was busy with
         for (;;) {
-            if (awaited != 0 && awaited == failed_generation_)
-                std::rethrow_exception(shared_failure_);
+            if (awaited != 0 && awaited == failed_generation_) throw CallError{*shared_failure_};
             if (cancellable != nullptr && cancellable->cancelled) {
                 throw refusal(call, errc::cancelled, "cancelled before it could be sent");
             }
@@ -284,7 +280,7 @@ private:
     }
 
     void refuse(AsyncCall& call, errc cause, const std::string& text) {
-        call.fail(std::make_exception_ptr(refusal(call, cause, text)));
+        call.fail(refusal(call, cause, text));
     }
 
     // --- Sessions
@@ -293,8 +289,9 @@ private:
     // else when to try again at the latest; changed_ tells of more. Throws when it never will.
     TimePoint advance(Lock& lock) {
         if (!begun_) begin_late();
+        if (restarting_ != 0) return TimePoint::max();
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name_ + "\" was stopped");
-        if (failed_start_) std::rethrow_exception(std::exchange(failed_start_, nullptr));
+        if (failed_start_) throw CallError{*std::exchange(failed_start_, std::nullopt)};
         if (session_ != nullptr) {
             return session_->takes_calls() ? TimePoint::min() : TimePoint::max();
         }
@@ -304,6 +301,17 @@ private:
         if (budget_.next_start() > now) return budget_.next_start();
         start(lock);
         return session_ != nullptr ? TimePoint::min() : now;
+    }
+
+    void begin(Lock& lock) noexcept {
+        if (session_ != nullptr || is_unclaimed_worker()) return;
+        begun_ = true;
+        try {
+            runtime_.started_executor();
+            start(lock);
+        } catch (...) {
+            failed_start_ = current_call_error("worker \"" + name_ + "\" could not be started");
+        }
     }
 
     // A global worker of a program that is a worker now: once that is settled, it may be used.
@@ -318,7 +326,7 @@ private:
         const auto generation = ++generation_;
         const auto options = options_;
         std::shared_ptr<Session> session;
-        std::exception_ptr error;
+        std::optional<CallError> error;
         lock.unlock();
         try {
             session = Session::start(options, protocol_, generation,
@@ -326,7 +334,7 @@ private:
                                          if (const auto self = weak.lock()) self->on_end(end);
                                      });
         } catch (...) {
-            error = std::current_exception();
+            error = current_call_error("worker \"" + name_ + "\" could not be started");
         }
         lock.lock();
         starting_ = false;
@@ -337,7 +345,7 @@ private:
             shared_failure_ = error;
         }
         notify();
-        if (error) std::rethrow_exception(error);
+        if (error) throw CallError{*error};
     }
 
     void on_end(const SessionEnd& end) {
@@ -411,10 +419,11 @@ private:
     bool begun_ = false;
     bool starting_ = false;
     bool stopped_ = false;
+    int restarting_ = 0;
     std::uint64_t generation_ = 0;
-    std::exception_ptr failed_start_;      // of a start that nobody was told of yet
-    std::exception_ptr shared_failure_;    // for all who waited for the start of
-    std::uint64_t failed_generation_ = 0;  // this generation
+    std::optional<CallError> failed_start_;    // of a start that nobody was told of yet
+    std::optional<CallError> shared_failure_;  // for all who waited for the start of
+    std::uint64_t failed_generation_ = 0;      // this generation
     std::string last_error_text_;
     std::shared_ptr<const ExitReport> last_exit_;
     std::vector<std::shared_ptr<AsyncCall>> parked_;

@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <dirent.h>
 #include <sys/file.h>
@@ -47,14 +48,10 @@ public:
     }
     SocketDirectory(const SocketDirectory&) = delete;
     SocketDirectory& operator=(const SocketDirectory&) = delete;
-    ~SocketDirectory() {
-        ::unlinkat(directory_.get(), socket_name, 0);
-        ::rmdir(path_.c_str());
-    }
 
     // A path that leads to the socket in `limit` bytes, however long the directory's is.
     [[nodiscard]] std::string socket_path(std::size_t limit) const {
-        auto path = path_ + "/" + socket_name;
+        auto path = made_.path() + "/" + socket_name;
         if (path.size() < limit) return path;
         return "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + socket_name;
     }
@@ -71,9 +68,30 @@ private:
         return {variable("XDG_RUNTIME_DIR"), variable("TMPDIR"), "/tmp"};
     }
 
+    // A directory that exists, and goes again.
+    class Made {
+    public:
+        Made() = default;
+        explicit Made(std::string path) : path_(std::move(path)) {}
+        Made(Made&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+        Made& operator=(Made&& other) noexcept {
+            std::swap(path_, other.path_);
+            return *this;
+        }
+        ~Made() {
+            if (path_.empty()) return;
+            ::unlink((path_ + "/" + socket_name).c_str());
+            ::rmdir(path_.c_str());
+        }
+        [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+    private:
+        std::string path_;
+    };
+
     // Takes the lock, unless the directory was removed, or locked by a cleaner, right before.
     static bool lock(int fd) noexcept {
-        struct ::stat status {};
+        struct ::stat status{};
         return ::flock(fd, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd, &status) == 0 &&
                status.st_nlink != 0;
     }
@@ -83,18 +101,18 @@ private:
             errno = ENOENT;
             return false;
         }
-        path_ = base + "/" + std::string{prefix} + random_hex(32);
-        if (::mkdir(path_.c_str(), 0700) != 0) return false;
-        const int fd = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd == -1) {
-            ::rmdir(path_.c_str());
+        const auto path = base + "/" + std::string{prefix} + random_hex(32);
+        if (::mkdir(path.c_str(), 0700) != 0) return false;
+        Made made{path};
+        auto directory = Descriptor::adopt(
+            ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open " + path);
+        if (!lock(directory.get())) {
+            errno = ESTALE;
             return false;
         }
-        directory_ = Descriptor::adopt(fd, "open " + path_);
-        if (lock(directory_.get())) return true;
-        ::rmdir(path_.c_str());
-        errno = ESTALE;
-        return false;
+        made_ = std::move(made);
+        directory_ = std::move(directory);
+        return true;
     }
 
     static void remove_abandoned(const std::string& base) {
@@ -110,14 +128,14 @@ private:
     static void remove_if_abandoned(const std::string& path) {
         const Descriptor directory{
             ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-        struct ::stat status {};
+        struct ::stat status{};
         if (!directory || ::fstat(directory.get(), &status) != 0) return;
         if (status.st_uid != ::geteuid() || !lock(directory.get())) return;
         ::unlinkat(directory.get(), socket_name, 0);
         ::rmdir(path.c_str());
     }
 
-    std::string path_;
+    Made made_;
     Descriptor directory_;
 };
 
