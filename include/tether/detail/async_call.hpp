@@ -91,7 +91,10 @@ public:
     void hold() { self_ = shared_from_this(); }
 
     void on_settled() noexcept final {
-        const auto self = std::exchange(self_, nullptr);
+        auto self = std::exchange(self_, nullptr);
+        auto& runtime = Runtime::instance();
+        // At exit nothing is completed: user code may rely on what is gone already.
+        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
         if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
             relaunch();
         } else {

@@ -120,6 +120,15 @@ public:
         processes_.erase(process);
     }
 
+    // For what must neither be used nor destroyed during exit.
+    void keep_for_ever(std::shared_ptr<void> object) noexcept {
+        const std::scoped_lock lock{mutex_};
+        try {
+            kept_.push_back(std::move(object));
+        } catch (...) {  // then it is destroyed after all
+        }
+    }
+
 private:
     explicit Runtime(unsigned epoch) : epoch_(epoch) {}
 
@@ -201,6 +210,7 @@ private:
     std::mutex mutex_;
     std::condition_variable finished_changed_;
     std::unordered_set<std::shared_ptr<Endable>> processes_;
+    std::vector<std::shared_ptr<void>> kept_;
     std::thread thread_;
     std::atomic<std::thread::id> thread_id_{};
     bool finished_ = false;

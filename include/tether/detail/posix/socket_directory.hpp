@@ -34,17 +34,19 @@ class SocketDirectory {
 public:
     SocketDirectory() {
         std::string refused;
+        int error = 0;
         for (const auto& base : bases()) {
             for (int attempt = 0; attempt < 8; ++attempt) {
-                if (create_in(base)) {
+                error = create_in(base);
+                if (error == 0) {
                     remove_abandoned(base);
                     return;
                 }
-                if (errno != EEXIST && errno != ESTALE) break;
+                if (error != EEXIST && error != ESTALE) break;
             }
             refused += (refused.empty() ? "" : ", ") + base;
         }
-        throw_last_error("create a directory in " + refused);
+        throw std::system_error(error, std::system_category(), "create a directory in " + refused);
     }
     SocketDirectory(const SocketDirectory&) = delete;
     SocketDirectory& operator=(const SocketDirectory&) = delete;
@@ -96,23 +98,18 @@ private:
                status.st_nlink != 0;
     }
 
-    bool create_in(const std::string& base) {
-        if (base.empty() || base.front() != '/') {
-            errno = ENOENT;
-            return false;
-        }
+    // 0, or the error number.
+    int create_in(const std::string& base) {
+        if (base.empty() || base.front() != '/') return ENOENT;
         const auto path = base + "/" + std::string{prefix} + random_hex(32);
-        if (::mkdir(path.c_str(), 0700) != 0) return false;
+        if (::mkdir(path.c_str(), 0700) != 0) return errno;
         Made made{path};
         auto directory = Descriptor::adopt(
             ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open " + path);
-        if (!lock(directory.get())) {
-            errno = ESTALE;
-            return false;
-        }
+        if (!lock(directory.get())) return ESTALE;
         made_ = std::move(made);
         directory_ = std::move(directory);
-        return true;
+        return 0;
     }
 
     static void remove_abandoned(const std::string& base) {
