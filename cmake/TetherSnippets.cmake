@@ -94,7 +94,10 @@ function(tether_add_snippet name kind code)
     endif()
     file(CONFIGURE OUTPUT "${file}" CONTENT "@code@" @ONLY) # unlike file(WRITE), only when it differs
 
-    if(is_program)
+    if(name MATCHES "\\.hpp$")
+        file(CONFIGURE OUTPUT "${file}.cpp" CONTENT "#include \"@name@\"\n" @ONLY)
+        list(APPEND fragments "${file}.cpp")
+    elseif(is_program)
         tether_add_test_program(tether_snippet_${name} "${file}")
         target_include_directories(tether_snippet_${name} PRIVATE "${snippets_dir}")
         if(NOT kind STREQUAL "no-run")

@@ -21,6 +21,26 @@ std::string plugin(const std::string& name) {
     return " '" TETHER_EXAMPLES_DIR "/plugins/" + name + ".so'";
 }
 
+constexpr auto expected = R"json({
+    "plugins": [
+        {"plugin": "aborts", "fate": "crashed", "detail": "was killed by signal 6 (SIGABRT)",
+         "last_words": ["aborts: internal error: table is empty"]},
+        {"plugin": "endless", "fate": "timed out", "detail": "no answer within 1000 ms",
+         "last_words": ["endless: this may take a while"]},
+        {"plugin": "noisy", "fate": "ok",
+         "findings": [{"line": 1, "message": "the first line is a bit quiet"}]},
+        {"plugin": "null_pointer", "fate": "crashed", "detail": "was killed by signal 11 (SIGSEGV)",
+         "last_words": ["null_pointer: opening the word list"]},
+        {"plugin": "quits", "fate": "exited", "detail": "exited with code 0", "last_words": []},
+        {"plugin": "throws", "fate": "failed", "detail": "no dictionary for this language",
+         "last_words": []},
+        {"plugin": "trailing_space", "fate": "ok",
+         "findings": [{"line": 2, "message": "space at the end of the line"}]}
+    ],
+    "ran": 7,
+    "ok": 2
+})json";
+
 }  // namespace
 
 TEST_CASE("plugin_host run: each plugin's fate, and nothing else, is on stdout",
@@ -34,28 +54,7 @@ TEST_CASE("plugin_host run: each plugin's fate, and nothing else, is on stdout",
     CHECK(run.exit_code == 1);
     CHECK(nothing_left_behind());
     // Parsing fails if anything else is on stdout.
-    CHECK(nlohmann::json::parse(run.out) == nlohmann::json::parse(R"({
-        "plugins": [
-            {"plugin": "aborts", "fate": "crashed", "detail": "was killed by signal 6 (SIGABRT)",
-             "last_words": ["aborts: internal error: table is empty"]
-},
-            {"plugin": "endless", "fate": "timed out", "detail": "no answer within 1000 ms",
-             "last_words": ["endless: this may take a while"]},
-            {"plugin": "noisy", "fate": "ok",
-             "findings": [{"line": 1, "message": "the first line is a bit quiet"}]},
-            {"plugin": "null_pointer", "fate": "crashed",
-             "detail": "was killed by signal 11 (SIGSEGV)",
-             "last_words": ["null_pointer: opening the word list"]},
-            {"plugin": "quits", "fate": "exited", "detail": "exited with code 0",
-             "last_words": []},
-            {"plugin": "throws", "fate": "failed", "detail": "no dictionary for this language",
-             "last_words": []},
-            {"plugin": "trailing_space", "fate": "ok",
-             "findings": [{"line": 2, "message": "space at the end of the line"}]}
-        ],
-        "ran": 7,
-        "ok": 2
-})"));
+    CHECK(nlohmann::json::parse(run.out) == nlohmann::json::parse(expected));
 }
 
 TEST_CASE("plugin_host run: what plugins print goes to stderr, without control characters",

@@ -315,7 +315,6 @@ private:
     }
 
     // A global worker of a program that is a worker now: once that is settled, it may be used.
-
     void begin_late() {
         if (is_unclaimed_worker()) throw_missing_hook();
         runtime_.started_executor();
