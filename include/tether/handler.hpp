@@ -200,6 +200,8 @@ private:
         } catch (const std::exception& error) {
             throw CodecFailure("request \"" + std::string{R::name} +
                                "\" could not be decoded: " + error.what());
+        } catch (...) {
+            throw CodecFailure("request \"" + std::string{R::name} + "\" could not be decoded");
         }
     }
 
@@ -212,6 +214,9 @@ private:
         } catch (const std::exception& error) {
             throw CodecFailure("the response to \"" + std::string{name} +
                                "\" could not be encoded: " + error.what());
+        } catch (...) {
+            throw CodecFailure("the response to \"" + std::string{name} +
+                               "\" could not be encoded");
         }
     }
 

@@ -184,9 +184,9 @@ struct WorkerOptions {
 template <class Request>
 struct CallOptions {
     /// From the call until its answer, queueing and starting the worker included. Decides before
-    /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`. The handler
-    /// is asked to stop then; while it does not, calls behind it wait: `kill()` the worker where it
-    /// may ignore that.
+    /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`. The
+    /// handler is asked to stop then; while it does not, calls behind it wait: `kill()` the worker
+    /// where it may ignore that.
     std::optional<Duration> timeout{};
 
     /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's

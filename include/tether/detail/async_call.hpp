@@ -53,6 +53,8 @@ inline CallError current_call_error(const std::string& where) {
         return error;
     } catch (const std::exception& error) {
         return {errc::start_failed, where + ": " + error.what()};
+    } catch (...) {
+        return {errc::start_failed, where + ": an exception that is no std::exception"};
     }
 }
 

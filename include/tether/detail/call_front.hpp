@@ -44,6 +44,13 @@ inline void check_options(const WorkerOptions& options) {
             name.find('\0') != std::string::npos) {
             refuse("environment has a variable named \"" + name + "\"");
         }
+        if (value && value->find('\0') != std::string::npos) {
+            refuse("the environment variable " + name + " contains a null byte");
+        }
+    }
+    if (options.program.find('\0') != std::string::npos) refuse("program contains a null byte");
+    if (options.working_directory.find('\0') != std::string::npos) {
+        refuse("working_directory contains a null byte");
     }
     for (const auto& argument : options.arguments) {
         if (argument.find('\0') != std::string::npos) refuse("an argument contains a null byte");

@@ -61,9 +61,9 @@ private:
     // None after the first failure in the window, then doubling.
     [[nodiscard]] Duration pause() const noexcept {
         if (failures_.size() < 2) return Duration::zero();
-        auto pause = policy_.initial_pause;
+        auto pause = std::max(policy_.initial_pause, Duration::zero());
         for (std::size_t i = 2; i < failures_.size() && pause < policy_.max_pause; ++i) {
-            pause += std::min(pause, policy_.max_pause);
+            pause = pause > policy_.max_pause - pause ? policy_.max_pause : 2 * pause;
         }
         return std::min(pause, policy_.max_pause);
     }

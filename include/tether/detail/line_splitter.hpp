@@ -68,14 +68,16 @@ public:
             }
             visit(line, true);
             partial_.clear();
+            open_ = false;
         }
     }
 
     // Hands out a last line that has no newline.
     template <class Visit>
     void finish(Visit visit) {
-        if (!partial_.empty()) visit(std::string_view{partial_}, true);
+        if (open_ || !partial_.empty()) visit(std::string_view{partial_}, true);
         partial_.clear();
+        open_ = false;
     }
 
 private:
@@ -85,9 +87,11 @@ private:
         if (partial_.size() < max_line) return;
         visit(std::string_view{partial_}, false);
         partial_.clear();
+        open_ = true;
     }
 
     std::string partial_;
+    bool open_ = false;  // a piece of the line was handed out already
 };
 
 // The last lines of a stream, within a fixed size.

@@ -6,6 +6,7 @@
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/call.hpp>
 #include <tether/detail/call_table.hpp>
+#include <tether/detail/post_mortem.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/handler.hpp>
 #include <tether/options.hpp>
@@ -76,6 +77,7 @@ public:
             const Lock lock{mutex_};
             submit(*call);
             call->hold();  // nobody can settle it before the lock is released
+            if (call->cancel_requested) return give_up(*call, errc::cancelled);
             if (call->deadline() == TimePoint::max()) return;
             deadlines_.add(call->deadline(), call->number);
             wake_keeper();
@@ -88,7 +90,7 @@ public:
         const Lock lock{mutex_};
         if (call.settled || calls_.find(call.number) != &call) return;
         const bool queued = std::ranges::any_of(
-            queue_, [&](const auto& job) { return job->number == call.number; });
+            current_->queue, [&](const auto& job) { return job->number == call.number; });
         if (queued || !only_unsent) give_up(call, errc::cancelled);
     }
 
@@ -108,7 +110,7 @@ public:
     [[nodiscard]] WorkerState state() const {
         const Lock lock{mutex_};
         if (stopped_) return WorkerState::stopped;
-        return handler_ == nullptr ? WorkerState::ended : WorkerState::ready;
+        return current_ == nullptr ? WorkerState::ended : WorkerState::ready;
     }
 
 private:
@@ -142,37 +144,54 @@ private:
         std::string bytes{};
         std::vector<const Bytes*> parts{};
         std::vector<Bytes> copies{};
+        [[nodiscard]] std::uint64_t size() const noexcept {
+            std::uint64_t sum = bytes.size();
+            for (const auto& copy : copies) sum += copy.size();
+            return sum;
+        }
         bool is_error = false;
+    };
+
+    // What a process is to a Worker: a handler and all that runs in it.
+    struct Generation {
+        std::unique_ptr<AnyHandler> handler{};
+        std::deque<std::shared_ptr<Job>> queue{};
+        std::vector<std::shared_ptr<Job>> running{};
+        std::vector<std::thread> threads{};
+        bool ending = false;
     };
 
     // --- With mutex_ held
 
     void submit(Call& call) {
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name() + "\" was stopped");
-        if (handler_ == nullptr) start();
+        if (current_ == nullptr) start();
         auto job = std::make_shared<Job>(*this);
         call.number = job->number = calls_.add(call);
         job->index = call.info.index;
         job->due = call.deadline();
         job->payload = call.message.sealed_payload();
         for (const auto* blob : call.message.blobs()) job->blobs.push_back(*blob);
-        queue_.push_back(std::move(job));
+        current_->queue.push_back(std::move(job));
         changed_.notify_all();
     }
 
     void start() {
         ++generation_;
+        auto fresh = std::make_shared<Generation>();
         try {
-            handler_ = type_.make();
-        } catch (const std::exception& error) {
-            throw CallError(
-                errc::start_failed,
-                "worker \"" + name() + "\": its handler's constructor threw: " + error.what());
+            fresh->handler = type_.make();
+        } catch (...) {
+            std::string text = "worker \"" + name() + "\": its handler's constructor threw";
+            for (const auto& cause : describe_chain(std::current_exception())) {
+                text += ": " + cause.message;
+            }
+            throw CallError(errc::start_failed, text);
         }
-        ending_ = false;
         for (unsigned i = 0; i < options_.concurrency; ++i) {
-            threads_.emplace_back([this] { serve(); });
+            fresh->threads.emplace_back([this, fresh] { serve(*fresh); });
         }
+        current_ = std::move(fresh);
     }
 
     void settle(Call& call) {
@@ -182,14 +201,17 @@ private:
     }
 
     void give_up(Call& call, errc cause) {
-        std::erase_if(queue_, [&](const auto& job) { return job->number == call.number; });
-        for (const auto& job : running_) {
-            if (job->number != call.number) continue;
-            stops_.push_back(job->source);
+        const auto is_it = [&](const auto& job) { return job->number == call.number; };
+        std::erase_if(current_->queue, is_it);
+        const auto running = std::ranges::find_if(current_->running, is_it);
+        const bool begun = running != current_->running.end();
+        if (begun) {
+            stops_.push_back((*running)->source);
             wake_keeper();
         }
         call.outcome.error = CallError{
-            cause, describe_call(call.info.request, name()) + ": " + std::string{describe(cause)}};
+            code_of(cause, begun && !call.info.idempotent),
+            describe_call(call.info.request, name()) + ": " + std::string{describe(cause)}};
         settle(call);
     }
 
@@ -201,24 +223,24 @@ private:
 
     // --- On a thread of its own
 
-    void serve() {
+    void serve(Generation& generation) {
         Lock lock{mutex_};
         for (;;) {
-            changed_.wait(lock, [&] { return ending_ || !queue_.empty(); });
-            if (ending_) return;
-            auto job = std::move(queue_.front());
-            queue_.pop_front();
-            running_.push_back(job);
+            changed_.wait(lock, [&] { return generation.ending || !generation.queue.empty(); });
+            if (generation.ending) return;
+            auto job = std::move(generation.queue.front());
+            generation.queue.pop_front();
+            generation.running.push_back(job);
             lock.unlock();
             Answer answer;
-            handle(*job, answer);
+            handle(*generation.handler, *job, answer);
             lock.lock();
-            std::erase(running_, job);
+            std::erase(generation.running, job);
             deliver(*job, answer);
         }
     }
 
-    void handle(Job& job, Answer& answer) {
+    void handle(AnyHandler& handler, Job& job, Answer& answer) const {
         const auto refuse = [&](const ErrorAnswer& error) {
             answer.is_error = true;
             answer.bytes.clear();
@@ -226,7 +248,10 @@ private:
             error.append_to(answer.bytes);
         };
         try {
-            handler_->dispatch(job.index, job.payload, job.blobs, job, answer);
+            handler.dispatch(job.index, job.payload, job.blobs, job, answer);
+            if (answer.size() > options_.max_message_bytes) {
+                refuse({errc::message_too_large, "the response is over max_message_bytes", {}});
+            }
         } catch (const CodecFailure& failure) {
             refuse({errc::codec, failure.what(), {}});
         } catch (...) {
@@ -270,22 +295,32 @@ private:
     }
 
     void end(errc cause, bool for_good) {
-        std::vector<std::thread> threads;
-        {
-            const Lock lock{mutex_};
-            stopped_ = stopped_ || for_good;
-            ending_ = true;
+        std::shared_ptr<Generation> ended;
+        std::thread keeper;
+        Lock lock{mutex_};
+        stopped_ = stopped_ || for_good;
+        if (current_ != nullptr) {
             for (auto* call : calls_.calls()) give_up(*call, cause);
-            queue_.clear();
-            keeper_ends_ = true;
-            changed_.notify_all();
-            threads.swap(threads_);
-            if (keeper_.joinable()) threads.push_back(std::move(keeper_));
+            current_->ending = true;
+            ended = std::exchange(current_, nullptr);
         }
-        for (auto& thread : threads) thread.join();
-        const Lock lock{mutex_};
-        keeper_ends_ = false;
-        handler_.reset();
+        if (keeper_.joinable() && for_good) {
+            keeper_ends_ = true;
+            keeper = std::move(keeper_);
+        }
+        changed_.notify_all();
+        ++ending_;
+        lock.unlock();
+        if (ended != nullptr) {
+            for (auto& thread : ended->threads) thread.join();
+        }
+        if (keeper.joinable()) keeper.join();
+        ended.reset();
+        lock.lock();
+        if (keeper_ends_ && for_good) keeper_ends_ = false;
+        --ending_;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return ending_ == 0; });
     }
 
     void say(Severity severity, std::string_view text) const {
@@ -304,16 +339,13 @@ private:
     mutable std::mutex saying_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
-    std::unique_ptr<AnyHandler> handler_;
+    std::shared_ptr<Generation> current_;
     CallTable<Call> calls_;
     Deadlines deadlines_;
-    std::deque<std::shared_ptr<Job>> queue_;
-    std::vector<std::shared_ptr<Job>> running_;
-    std::vector<std::thread> threads_;
     std::thread keeper_;
     std::vector<std::stop_source> stops_;  // to be requested by the keeper
     bool keeper_ends_ = false;
-    bool ending_ = false;
+    int ending_ = 0;  // threads inside end()
     bool stopped_ = false;
     std::uint64_t generation_ = 0;
 };

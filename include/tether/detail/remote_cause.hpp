@@ -28,6 +28,17 @@ inline RemoteCause describe(const std::exception& error) {
     return {"exception", error.what()};
 }
 
+// What the exception that is being handled was nested in, whatever its own type is.
+inline std::exception_ptr nested_in_current() {
+    try {
+        throw;
+    } catch (const std::nested_exception& nested) {
+        return nested.nested_ptr();
+    } catch (...) {
+        return nullptr;
+    }
+}
+
 // The chain of nested exceptions, outermost first. Bounded: a chain may be a circle.
 inline std::vector<RemoteCause> describe_chain(std::exception_ptr pointer) {
     std::vector<RemoteCause> chain;
@@ -41,6 +52,7 @@ inline std::vector<RemoteCause> describe_chain(std::exception_ptr pointer) {
             }
         } catch (...) {
             chain.push_back({"unknown", "an exception that is no std::exception"});
+            pointer = nested_in_current();
         }
     }
     return chain;
