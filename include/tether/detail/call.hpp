@@ -3,8 +3,9 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/envelope.hpp>
-#include <tether/detail/frame.hpp>
+#include <tether/detail/frame_reader.hpp>
 #include <tether/detail/lifecycle.hpp>
+#include <tether/detail/outgoing_message.hpp>
 #include <tether/error.hpp>
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/frame.hpp>
+#include <tether/detail/frame_reader.hpp>
 #include <tether/detail/outbox.hpp>
 #include <tether/detail/platform.hpp>
 

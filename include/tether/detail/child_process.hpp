@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/outgoing_message.hpp>
 #include <tether/detail/output_pump.hpp>
 #include <tether/detail/platform.hpp>
 #include <tether/detail/worker_mark.hpp>

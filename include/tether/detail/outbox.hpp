@@ -4,7 +4,7 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/frame.hpp>
+#include <tether/detail/outgoing_message.hpp>
 
 #include <algorithm>
 #include <array>
