@@ -230,6 +230,9 @@ constexpr bool check_handler() {
         "a handler must derive publicly from tether::Handler<Protocol>");
     static_assert(!std::is_abstract_v<H>,
                   "the handler does not override handle() for every request of its protocol");
+    if constexpr (requires { typename H::protocol_type; }) {
+        static_assert(check_protocol<typename H::protocol_type>());
+    }
     static_assert(std::is_abstract_v<H> || std::is_default_constructible_v<H>,
                   "the handler needs a public default constructor: it is made inside the worker");
     return true;

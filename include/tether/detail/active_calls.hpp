@@ -25,11 +25,12 @@ public:
     explicit ActiveCalls(std::size_t slots)
         : slots_(std::make_unique<Slot[]>(slots)), count_(slots) {}
 
-    // A handler is about to run. False: it was cancelled before it could.
-    bool begin(std::size_t slot, std::uint64_t number) noexcept {
+    // A request was taken from the reader; its handler runs next. No request below `oldest` is to
+    // come. False: it was cancelled before it could begin. In the order of reading.
+    bool begin(std::size_t slot, std::uint64_t number, std::uint64_t oldest) noexcept {
         const std::scoped_lock lock{mutex_};
         auto& entry = slots_[slot];
-        const bool cancelled = take_early(number);
+        const bool cancelled = take_early(number, oldest);
         entry.number = number;
         entry.stop.store(cancelled || stop_all_);
         return !cancelled;
@@ -65,9 +66,13 @@ public:
             slots_[i].stop.store(true);
             return;
         }
-        // Not read yet, or answered already: numbers never repeat, so that one does no harm.
-        early_[early_next_++ % early_.size()] = number;
-        early_used_ = std::min(early_used_ + 1, early_.size());
+        // Not read yet, or answered already: begin() sorts that out. When thousands are cancelled
+        // before they were read, the oldest is forgotten.
+        if (early_used_ == early_.size()) {
+            std::move(early_.begin() + 1, early_.end(), early_.begin());
+            --early_used_;
+        }
+        early_[early_used_++] = number;
     }
 
     void stop_all() noexcept {
@@ -97,21 +102,23 @@ private:
         std::optional<std::stop_source> source{};
     };
 
-    bool take_early(std::uint64_t number) noexcept {
+    bool take_early(std::uint64_t number, std::uint64_t oldest) noexcept {
+        bool found = false;
         const auto end = early_.begin() + static_cast<std::ptrdiff_t>(early_used_);
-        const auto found = std::find(early_.begin(), end, number);
-        if (found == end) return false;
-        *found = 0;
-        return true;
+        const auto left = std::remove_if(early_.begin(), end, [&](std::uint64_t early) {
+            found = found || early == number;
+            return early == number || early < oldest;
+        });
+        early_used_ = static_cast<std::size_t>(left - early_.begin());
+        return found;
     }
 
     std::mutex mutex_;
     std::unique_ptr<Slot[]> slots_;
     std::size_t count_;
     bool stop_all_ = false;
-    std::array<std::uint64_t, 1024> early_{};  // a ring
+    std::array<std::uint64_t, 4096> early_{};  // cancelled, not begun
     std::size_t early_used_ = 0;
-    std::size_t early_next_ = 0;
 };
 
 }  // namespace detail

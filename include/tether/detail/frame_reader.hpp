@@ -113,8 +113,14 @@ public:
         }
     }
 
-    // Messages of which a part has arrived.
+    // Nothing of a further message has arrived.
     [[nodiscard]] bool idle() const noexcept { return assemblies_.empty() && begin_ == end_; }
+
+    // The lowest number of a message of which only a part has arrived, if it is below `number`.
+    [[nodiscard]] std::uint64_t oldest_open(std::uint64_t number) const noexcept {
+        for (const auto& [open, assembly] : assemblies_) number = std::min(number, open);
+        return number;
+    }
 
     // Whether a further complete message is likely in the buffer, without parsing it.
     [[nodiscard]] bool has_buffered() const noexcept {

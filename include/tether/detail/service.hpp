@@ -156,7 +156,8 @@ private:
             for (;;) {
                 while (auto request = reader.next()) {
                     if (guard_.leaving()) return;
-                    handle(0, *request, answer);
+                    const bool wanted = begin(0, *request);
+                    handle(0, wanted, *request, answer);
                     if (reader.has_buffered()) hold_back();
                 }
                 flush();
@@ -171,9 +172,9 @@ private:
     void take_turns(std::size_t slot) {
         OutgoingMessage answer;
         for (;;) {
-            auto task = next_task();
+            auto task = next_task(slot);
             if (!task) break;
-            handle(slot, task->view(), answer);
+            handle(slot, task->wanted, task->view(), answer);
             flush();
         }
         // The others must not wait for what will not come.
@@ -187,7 +188,9 @@ private:
         Bytes large_payload{};
         std::vector<Bytes> blobs{};
 
-        explicit Task(IncomingMessage& source) : message(source) {
+        bool wanted;
+
+        Task(IncomingMessage& source, bool is_wanted) : message(source), wanted(is_wanted) {
             if (source.storage != nullptr) {
                 large_payload = std::move(*source.storage);
             } else {
@@ -203,11 +206,14 @@ private:
         }
     };
 
-    std::optional<Task> next_task() {
+    std::optional<Task> next_task(std::size_t slot) {
         const std::scoped_lock lock{reading_};
         try {
             while (!guard_.leaving()) {
-                if (auto request = channel_->reader().next()) return Task{*request};
+                if (auto request = channel_->reader().next()) {
+                    const bool wanted = begin(slot, *request);
+                    return Task{*request, wanted};
+                }
                 if (!receive()) break;
             }
         } catch (const FramingError&) {
@@ -226,11 +232,18 @@ private:
 
     // --- Handling
 
-    void handle(std::size_t slot, const IncomingMessage& request, OutgoingMessage& answer) {
+    // Where the request was read, so that cancellations meet requests in their order.
+    bool begin(std::size_t slot, const IncomingMessage& request) {
         if (request.type != FrameType::request) throw FramingError("not a request");
+        const auto oldest = channel_->reader().oldest_open(request.number);
+        return guard_.calls().begin(slot, request.number, oldest);
+    }
+
+    void handle(std::size_t slot, bool wanted, const IncomingMessage& request,
+                OutgoingMessage& answer) {
         answer.reset();
         Running call{*this, slot, request, answer};
-        if (guard_.calls().begin(slot, request.number)) {
+        if (wanted) {
             answer_or_error(request, call);
         } else {
             call.send_error({errc::cancelled, "cancelled before it was started", {}});

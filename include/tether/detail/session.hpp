@@ -466,7 +466,8 @@ private:
             set_reason(errc::stopped, "it was stopped");
             channel_.stop_sending(lock);
             for (auto* call : calls_.calls()) {
-                calls_.remove(call->number);
+                // Those that left are still answered by a handler that runs to its end.
+                calls_.abandon(call->number);
                 settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call, ready_)),
                                     "call \"" + std::string{call->info.request} +
                                         "\" to worker \"" + name_ + "\": it was stopped"});
