@@ -3,6 +3,8 @@
 // Messages as plain values, and the two directions between them and a stream of bytes.
 
 #include <tether/detail/frame.hpp>
+#include <tether/detail/frame_reader.hpp>
+#include <tether/detail/outgoing_message.hpp>
 
 #include <algorithm>
 #include <array>
@@ -106,9 +108,9 @@ public:
     [[nodiscard]] tether::detail::FrameReader& reader() noexcept { return reader_; }
 
     std::vector<Message> messages{};
-    std::size_t reads = 0;            // as many system calls would be needed
-    std::size_t direct_bytes = 0;     // received in place
-    std::size_t buffered_bytes = 0;   // received into the reader's buffer
+    std::size_t reads = 0;           // as many system calls would be needed
+    std::size_t direct_bytes = 0;    // received in place
+    std::size_t buffered_bytes = 0;  // received into the reader's buffer
 
 private:
     std::size_t receive(std::string_view part) {

@@ -36,7 +36,7 @@ public:
         std::string refused;
         int error = 0;
         for (const auto& base : bases()) {
-            for (int attempt = 0; attempt < 8; ++attempt) {
+            for (int attempt = 0; attempt < 64; ++attempt) {
                 error = create_in(base);
                 if (error == 0) {
                     remove_abandoned(base);
@@ -98,14 +98,16 @@ private:
                status.st_nlink != 0;
     }
 
-    // 0, or the error number.
+    // 0, or the error number; ESTALE when the start of another worker took it for abandoned, between
+    // its making and its locking.
     int create_in(const std::string& base) {
         if (base.empty() || base.front() != '/') return ENOENT;
         const auto path = base + "/" + std::string{prefix} + random_hex(32);
         if (::mkdir(path.c_str(), 0700) != 0) return errno;
         Made made{path};
-        auto directory = Descriptor::adopt(
-            ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open " + path);
+        const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd == -1 && errno == ENOENT) return ESTALE;
+        auto directory = Descriptor::adopt(fd, "open " + path);
         if (!lock(directory.get())) return ESTALE;
         made_ = std::move(made);
         directory_ = std::move(directory);
