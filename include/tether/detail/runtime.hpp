@@ -9,6 +9,7 @@
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -130,7 +131,10 @@ public:
     }
 
 private:
-    explicit Runtime(unsigned epoch) : epoch_(epoch) {}
+    explicit Runtime(unsigned epoch) : epoch_(epoch) {
+        // The first timer makes Asio open all the descriptors it ever will for itself.
+        const asio::steady_timer first{context_};
+    }
 
     static std::atomic<Runtime*>& current() noexcept {
         static std::atomic<Runtime*> runtime{nullptr};
@@ -139,6 +143,7 @@ private:
 
     static Runtime& create(Runtime* stale) {
         register_hooks_once();
+        const StandardDescriptorsHeld held;
         auto fresh = std::unique_ptr<Runtime>{new Runtime{fork_epoch().load()}};
         if (current().compare_exchange_strong(stale, fresh.get())) return *fresh.release();
         return *stale;

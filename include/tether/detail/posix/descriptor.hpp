@@ -5,6 +5,7 @@
 
 #include <tether/config.hpp>
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -70,6 +71,21 @@ private:
 struct DescriptorPair {
     Descriptor first;
     Descriptor second;
+};
+
+// Occupies those of 0, 1, 2 that the host has closed, for as long as somebody makes descriptors
+// whose numbers cannot be chosen.
+class StandardDescriptorsHeld {
+public:
+    StandardDescriptorsHeld() noexcept {
+        for (auto& held : held_) {
+            held.reset(::open("/dev/null", O_RDWR | O_CLOEXEC));
+            if (held.get() > STDERR_FILENO) break;
+        }
+    }
+
+private:
+    std::array<Descriptor, 4> held_;
 };
 
 inline void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }

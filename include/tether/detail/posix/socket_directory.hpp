@@ -98,8 +98,8 @@ private:
                status.st_nlink != 0;
     }
 
-    // 0, or the error number; ESTALE when the start of another worker took it for abandoned, between
-    // its making and its locking.
+    // 0, or the error number; ESTALE when the start of another worker took it for abandoned,
+    // between its making and its locking.
     int create_in(const std::string& base) {
         if (base.empty() || base.front() != '/') return ENOENT;
         const auto path = base + "/" + std::string{prefix} + random_hex(32);
