@@ -25,7 +25,7 @@ constexpr auto expected = R"json({
     "plugins": [
         {"plugin": "aborts", "fate": "crashed", "detail": "was killed by signal 6 (SIGABRT)",
          "last_words": ["aborts: internal error: table is empty"]},
-        {"plugin": "endless", "fate": "timed out", "detail": "no answer within 1000 ms",
+        {"plugin": "endless", "fate": "timed out", "detail": "no answer within 4000 ms",
          "last_words": ["endless: this may take a while"]},
         {"plugin": "noisy", "fate": "ok",
          "findings": [{"line": 1, "message": "the first line is a bit quiet"}]},
@@ -48,7 +48,7 @@ TEST_CASE("plugin_host run: each plugin's fate, and nothing else, is on stdout",
     const TemporaryFolder folder;
     const auto text = folder.write("text", "one\ntwo \n");
     const auto run =
-        run_plugin_host("--json --timeout=1000 " + text + plugin("aborts") + plugin("endless") +
+        run_plugin_host("--json --timeout=4000 " + text + plugin("aborts") + plugin("endless") +
                         plugin("noisy") + plugin("null_pointer") + plugin("quits") +
                         plugin("throws") + plugin("trailing_space") + " 2>/dev/null");
     CHECK(run.exit_code == 1);

@@ -48,10 +48,10 @@ inline std::vector<std::string> left_behind() {
     return found;
 }
 
-/// True as soon as none is left, false after two seconds.
+/// True as soon as none is left, false after ten seconds.
 inline bool nothing_left_behind() {
     using Clock = std::chrono::steady_clock;
-    const auto deadline = Clock::now() + std::chrono::seconds{2};
+    const auto deadline = Clock::now() + std::chrono::seconds{10};
     while (!left_behind().empty()) {
         if (Clock::now() > deadline) return false;
         std::this_thread::sleep_for(std::chrono::milliseconds{5});
