@@ -7,6 +7,7 @@
 #include <tether/protocol.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -224,10 +225,14 @@ private:
 };
 
 template <class H>
+inline constexpr bool is_handler = false;
+template <class H>
+    requires requires { typename H::protocol_type; }
+inline constexpr bool is_handler<H> = std::derived_from<H, Handler<typename H::protocol_type>>;
+
+template <class H>
 constexpr bool check_handler() {
-    static_assert(
-        requires { typename H::protocol_type; },
-        "a handler must derive publicly from tether::Handler<Protocol>");
+    static_assert(is_handler<H>, "a handler must derive publicly from tether::Handler<Protocol>");
     static_assert(!std::is_abstract_v<H>,
                   "the handler does not override handle() for every request of its protocol");
     if constexpr (requires { typename H::protocol_type; }) {

@@ -67,12 +67,12 @@ public:
             const bool full = sent < 0 && would_block();
             lock.lock();
             outbox_.consume(sent > 0 ? static_cast<std::size_t>(sent) : 0);
+            if (settlers_ != 0) idle_.notify_all();
             blocked_ = full;
             if (full) break;
             if (sent < 0) broken_ = true;
         }
         writing_ = false;
-        if (settlers_ != 0) idle_.notify_all();
     }
 
     // The socket was full at the last try: somebody must flush once it takes more.
@@ -82,12 +82,20 @@ public:
 
     // The owner of a message takes it back. Waits while another thread is inside a system call with
     // it, which never blocks.
-    Outbox::Withdrawn release(const OutgoingMessage& message, Lock& lock) {
+    Outbox::Withdrawn release(OutgoingMessage& message, Lock& lock) {
         settle(lock);
         if (message.done()) return Outbox::Withdrawn::sent;
         const auto result = outbox_.withdraw(message);
+        message.mark_done();
         flush(lock);
         return result;
+    }
+
+    // Returns when no thread is inside a system call with messages.
+    void settle(Lock& lock) {
+        ++settlers_;
+        idle_.wait(lock, [&] { return !outbox_.in_flight(); });
+        --settlers_;
     }
 
     // Nothing more is sent, and no message is referenced any more.
@@ -122,12 +130,6 @@ public:
     [[nodiscard]] FrameReader& reader() noexcept { return reader_; }
 
 private:
-    void settle(Lock& lock) {
-        ++settlers_;
-        idle_.wait(lock, [&] { return !writing_; });
-        --settlers_;
-    }
-
     Descriptor socket_;
     FrameReader reader_;
     Outbox outbox_;

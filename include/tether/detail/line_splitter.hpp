@@ -31,18 +31,26 @@ inline MarkedLine read_mark(std::string_view line) noexcept {
     return {true, static_cast<Severity>(line[1] - '0'), line.substr(2)};
 }
 
-inline std::string with_mark(Severity severity, std::string_view text) {
-    std::string line;
+// Gives `visit` each line of a text that somebody logs, without its newline; at least one.
+template <class Visit>
+void for_each_line(std::string_view text, Visit visit) {
     for (std::size_t begin = 0; begin <= text.size();) {
         const auto end = std::min(text.find('\n', begin), text.size());
-        line += severity_mark;
-        line += static_cast<char>('0' + static_cast<char>(severity));
-        line += text.substr(begin, end - begin);
-        line += '\n';
+        visit(text.substr(begin, end - begin));
         begin = end + 1;
         if (begin == text.size()) break;  // it ended with a newline
     }
-    return line;
+}
+
+inline std::string with_mark(Severity severity, std::string_view text) {
+    std::string lines;
+    for_each_line(text, [&](std::string_view line) {
+        lines += severity_mark;
+        lines += static_cast<char>('0' + static_cast<char>(severity));
+        lines += line;
+        lines += '\n';
+    });
+    return lines;
 }
 
 class LineSplitter {

@@ -6,6 +6,7 @@
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/call.hpp>
 #include <tether/detail/call_table.hpp>
+#include <tether/detail/line_splitter.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/handler.hpp>
@@ -304,7 +305,8 @@ private:
             current_->ending = true;
             ended = std::exchange(current_, nullptr);
         }
-        if (keeper_.joinable() && for_good) {
+        const bool ends_keeper = keeper_.joinable() && for_good;
+        if (ends_keeper) {
             keeper_ends_ = true;
             keeper = std::move(keeper_);
         }
@@ -317,7 +319,7 @@ private:
         if (keeper.joinable()) keeper.join();
         ended.reset();
         lock.lock();
-        if (keeper_ends_ && for_good) keeper_ends_ = false;
+        if (ends_keeper) keeper_ends_ = false;
         --ending_;
         changed_.notify_all();
         changed_.wait(lock, [&] { return ending_ == 0; });
@@ -327,10 +329,15 @@ private:
         const auto& output = options_.output;
         if (output.mode() == Output::Mode::callback) {
             const std::scoped_lock lock{saying_};
-            output.callback()({options_.name, 0, LogSource::log, severity, text});
+            for_each_line(text, [&](std::string_view line) {
+                output.callback()({options_.name, 0, LogSource::log, severity, line});
+            });
         } else if (output.mode() != Output::Mode::discard) {
-            const auto line = output.prefix() + std::string{text} + '\n';
-            std::fwrite(line.data(), 1, line.size(), stderr);
+            std::string lines;
+            for_each_line(text, [&](std::string_view line) {
+                lines.append(output.prefix()).append(line).append(1, '\n');
+            });
+            std::fwrite(lines.data(), 1, lines.size(), stderr);
         }
     }
 

@@ -54,10 +54,10 @@ public:
     [[nodiscard]] std::array<Stream, 2>& streams() noexcept { return streams_; }
     [[nodiscard]] std::string tail() const { return tail_.text(); }
 
-    // Reads what is there, but not for ever.
+    // Reads what is there, but not for ever, and not more than the host's stderr can take in time.
     void pump(Stream& stream) {
         std::array<char, std::size_t{16} * 1024> bytes;
-        for (int round = 0; stream.pipe && round < 64; ++round) {
+        for (int round = 0; stream.pipe && round < 64 && !is_congested(); ++round) {
             const auto size =
                 retry([&] { return ::read(stream.pipe.get(), bytes.data(), bytes.size()); });
             if (size == -1 && would_block()) return;
@@ -70,6 +70,14 @@ public:
                                   give(stream.source, text, terminated);
                               });
         }
+    }
+
+    // What the worker says must wait: it is read on when the host's stderr has taken more.
+    [[nodiscard]] bool is_congested() const {
+        auto& sink = StderrSink::instance();
+        if (output_.mode() != Output::Mode::relay || !sink.is_congested(id_)) return false;
+        sink.flush();
+        return sink.is_congested(id_);
     }
 
     // Writes relayed lines as far as the host's stderr takes them. False: some are left.
@@ -86,17 +94,22 @@ public:
             for (int round = 0; round < 64 && stream.pipe && !stream.ended; ++round) {
                 if (!ready_now(stream.pipe.get())) break;
                 pump(stream);
-                flush();
+                flush_patiently();
             }
             stream.pipe.reset();
             stream.lines.finish(give_line);
         }
         if (output_.mode() != Output::Mode::relay) return;
         StderrSink::instance().close(id_, output_.prefix());
-        StderrSink::instance().flush_patiently(std::chrono::milliseconds{50});
+        flush_patiently();
     }
 
 private:
+    void flush_patiently() const {
+        if (output_.mode() != Output::Mode::relay) return;
+        StderrSink::instance().flush_patiently(std::chrono::milliseconds{50});
+    }
+
     static Descriptor copy_of_stderr() {
         const int fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, Descriptor::lowest);
         if (fd != -1) return Descriptor{fd};

@@ -22,7 +22,7 @@
 #include <tether/detail/runtime.hpp>
 #include <tether/error.hpp>
 
-#include <atomic>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -348,12 +348,13 @@ private:
     }
 
     void deliver(IncomingMessage& message, const Call* reader) {
-        const Lock lock{mutex_};
+        Lock lock{mutex_};
         if (!ready_) return welcome(message);
         if (message.type != FrameType::response && message.type != FrameType::error) {
             throw FramingError("a message of a type that a worker does not send");
         }
         Call* call = calls_.find(message.number);
+        if (call != nullptr && !call->message.done()) call = wait_until_sent(message.number, lock);
         if (call == nullptr) {
             if (calls_.forget(message.number)) return;
             throw FramingError("an answer to call " + std::to_string(message.number) +
@@ -365,6 +366,17 @@ private:
         calls_.remove(message.number);
         call->outcome.take(message);
         settle(*call, reader);
+    }
+
+    // An answer may be faster than the thread that sent the last piece of its request.
+    Call* wait_until_sent(std::uint64_t number, Lock& lock) {
+        channel_.settle(lock);
+        auto* call = calls_.find(number);
+        if (call != nullptr && !call->message.done()) {
+            throw FramingError("an answer to call " + std::to_string(number) +
+                               ", of which only a part was sent");
+        }
+        return call;
     }
 
     void welcome(const IncomingMessage& message) {
@@ -565,6 +577,7 @@ private:
     void watch_output(std::size_t index);
     void on_output_ready(std::size_t index);
     void watch_backlog();
+    void on_backlog();
     void on_start_timeout();
     void watch_input();
     void on_input_ready();
@@ -617,6 +630,7 @@ private:
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;
+    std::array<bool, 2> output_paused_{};  // not watched, since the host's stderr is behind
     // Under mutex_:
     bool watching_input_ = false;
     bool watching_room_ = false;

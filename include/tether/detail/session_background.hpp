@@ -62,25 +62,38 @@ inline void Session::watch_output(std::size_t index) {
 
 inline void Session::on_output_ready(std::size_t index) {
     bool written = false;
+    bool congested = false;
     {
         const std::scoped_lock lock{output_mutex_};
         output_->pump(output_->streams()[index]);
         written = output_->flush();
+        congested = output_->is_congested();
     }
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    watch_output(index);
+    if (congested) {
+        output_paused_[index] = true;
+    } else {
+        watch_output(index);
+    }
     if (!written) watch_backlog();
 }
 
-// The host's stderr cannot be given to the reactor: look again in a while.
+// The host's stderr cannot be given to the reactor: look again in a while. With watching_ held.
 inline void Session::watch_backlog() {
-    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
-                shared_from_this(), [](Session& session) {
-                    if (StderrSink::instance().flush()) return;
-                    const std::scoped_lock watching{session.watching_};
-                    if (session.watches_) session.watch_backlog();
-                });
+    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{10}),
+                shared_from_this(), [](Session& session) { session.on_backlog(); });
+}
+
+inline void Session::on_backlog() {
+    const bool written = StderrSink::instance().flush();
+    const bool congested = output_->is_congested();
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    for (std::size_t i = 0; i < 2 && !congested; ++i) {
+        if (std::exchange(output_paused_[i], false)) watch_output(i);
+    }
+    if (!written || congested) watch_backlog();
 }
 
 inline void Session::on_start_timeout() {

@@ -26,6 +26,9 @@ public:
     // What one worker may have waiting; beyond that its lines are dropped and counted.
     static constexpr std::size_t max_queued = std::size_t{1} << 20;
     static constexpr std::size_t piece = 4096;  // a pipe with room has room for this much
+    // Beyond this a worker has to wait, as long as the host's stderr takes something now and then.
+    static constexpr std::size_t comfortable = std::size_t{256} * 1024;
+    static constexpr auto slowest_progress = std::chrono::seconds{1};
 
     // Leaked on purpose: lines may still come in during exit.
     static StderrSink& instance() {
@@ -40,6 +43,11 @@ public:
         auto& account = accounts_[source];
         if (account.queued > max_queued) {
             ++account.dropped;
+            if (unfinished_ == source) {  // its next line must not go on where this one was cut
+                queue_.push_back({source, "\n"});
+                ++account.queued;
+                unfinished_ = 0;
+            }
             return;
         }
         std::string line;
@@ -50,8 +58,17 @@ public:
         line += text;
         if (terminated) line += '\n';
         unfinished_ = terminated ? 0 : source;
+        if (queue_.empty()) last_progress_ = Clock::now();
         account.queued += line.size();
         queue_.push_back({source, std::move(line)});
+    }
+
+    // Whether the worker `source` should wait before it says more.
+    bool is_congested(std::uint64_t source) {
+        const std::scoped_lock lock{mutex_};
+        const auto account = accounts_.find(source);
+        return account != accounts_.end() && account->second.queued > comfortable &&
+               Clock::now() - last_progress_ < slowest_progress;
     }
 
     // Writes what the host's stderr takes right now. True when nothing is left.
@@ -131,6 +148,7 @@ private:
 
     void take(std::size_t size) {
         written_ += size;
+        last_progress_ = Clock::now();
         while (size != 0) {
             auto& line = queue_.front();
             const auto part = std::min(size, line.text.size() - front_written_);
@@ -151,6 +169,7 @@ private:
     std::string out_;
     std::uint64_t unfinished_ = 0;  // the worker whose last line goes on
     std::size_t written_ = 0;
+    TimePoint last_progress_{};
     std::unordered_map<std::uint64_t, Account> accounts_;
 };
 
