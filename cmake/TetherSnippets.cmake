@@ -18,6 +18,7 @@ function(tether_add_snippets)
     endforeach()
     if(fragments)
         add_library(tether_snippets OBJECT ${fragments})
+        set_target_properties(tether_snippets PROPERTIES UNITY_BUILD OFF)
         target_link_libraries(tether_snippets PRIVATE tether::tether)
         target_include_directories(tether_snippets PRIVATE "${snippets_dir}")
         target_compile_options(tether_snippets PRIVATE

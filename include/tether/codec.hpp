@@ -153,8 +153,8 @@ T decode_payload(std::string_view payload, std::span<Bytes> blobs) {
 /// Lets `Bytes` be a member of a type with `to_json`. Inside a Tether message it stores an index
 /// and the bytes travel beside the payload; elsewhere it becomes a binary value.
 template <class BasicJson>
-    requires nlohmann::detail::is_basic_json<BasicJson>::value
-void to_json(BasicJson& json, const Bytes& bytes) {
+requires nlohmann::detail::is_basic_json<BasicJson>::value void to_json(BasicJson& json,
+                                                                        const Bytes& bytes) {
     auto* scope = detail::BlobScope::current();
     if (scope != nullptr && scope->outgoing != nullptr) {
         json = scope->outgoing->size();
@@ -169,8 +169,8 @@ void to_json(BasicJson& json, const Bytes& bytes) {
 
 /// The reverse of `to_json`. Throws when the index names no blob, or one that was taken already.
 template <class BasicJson>
-    requires nlohmann::detail::is_basic_json<BasicJson>::value
-void from_json(const BasicJson& json, Bytes& bytes) {
+requires nlohmann::detail::is_basic_json<BasicJson>::value void from_json(const BasicJson& json,
+                                                                          Bytes& bytes) {
     auto* scope = detail::BlobScope::current();
     if (json.is_binary()) {
         bytes = Bytes{std::as_bytes(std::span{json.get_binary()})};

@@ -227,7 +227,7 @@ private:
 template <class H>
 inline constexpr bool is_handler = false;
 template <class H>
-    requires requires { typename H::protocol_type; }
+requires requires { typename H::protocol_type; }
 inline constexpr bool is_handler<H> = std::derived_from<H, Handler<typename H::protocol_type>>;
 
 template <class H>

@@ -58,7 +58,7 @@ public:
 
     /// The same with a context, such as an `asio::io_context`.
     template <class Context>
-        requires std::derived_from<Context, asio::execution_context>
+    requires std::derived_from<Context, asio::execution_context>
     explicit LoopbackWorker(Context& context, WorkerOptions options = {})
         : LoopbackWorker(executor_type{context.get_executor()}, std::move(options)) {}
 

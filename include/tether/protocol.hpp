@@ -51,7 +51,7 @@ struct SelectCodec {
     using type = MessagePackCodec;
 };
 template <class P>
-    requires requires { typename P::Codec; }
+requires requires { typename P::Codec; }
 struct SelectCodec<P> {
     using type = typename P::Codec;
 };
@@ -78,7 +78,8 @@ concept Protocol = requires {
     { P::name } -> std::convertible_to<std::string_view>;
     { P::version } -> std::convertible_to<std::uint32_t>;
     typename P::Requests;
-} && detail::are_requests<typename P::Requests> && Codec<CodecOf<P>>;
+}
+&&detail::are_requests<typename P::Requests>&& Codec<CodecOf<P>>;
 
 namespace detail {
 
@@ -160,11 +161,13 @@ constexpr bool check_protocol() {
     static_assert(
         requires {
             { P::name } -> std::convertible_to<std::string_view>;
-        }, "a protocol needs `static constexpr std::string_view name`");
+        },
+        "a protocol needs `static constexpr std::string_view name`");
     static_assert(
         requires {
             { P::version } -> std::convertible_to<std::uint32_t>;
-        }, "a protocol needs `static constexpr std::uint32_t version`");
+        },
+        "a protocol needs `static constexpr std::uint32_t version`");
     static_assert(
         requires { typename P::Requests; },
         "a protocol needs `using Requests = tether::Messages<...>`");

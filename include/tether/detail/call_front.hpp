@@ -186,7 +186,7 @@ struct CallSignature {
     using type = void(std::exception_ptr, typename R::Response);
 };
 template <class R>
-    requires std::is_void_v<typename R::Response>
+requires std::is_void_v<typename R::Response>
 struct CallSignature<R> {
     using type = void(std::exception_ptr);
 };

@@ -29,7 +29,7 @@ inline constexpr int parent = 5;  // the parent's pidfd, where there is such a t
 inline constexpr const char* worker_variable = "TETHER_WORKER";
 
 inline std::string worker_mark(int control_fd) {
-    struct ::stat status{};
+    struct ::stat status {};
     ::fstat(control_fd, &status);
     return "1:" + std::to_string(status.st_ino);
 }

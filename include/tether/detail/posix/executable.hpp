@@ -44,7 +44,7 @@ inline std::string own_executable() {
     if (size == -1) throw_last_error("readlink /proc/self/exe");
     path.resize(static_cast<std::size_t>(size));
     // Replaced or removed: the link itself still leads to the old file.
-    struct ::stat status{};
+    struct ::stat status {};
     const bool gone = path.ends_with(" (deleted)") && ::stat(path.c_str(), &status) != 0;
     return gone ? "/proc/self/exe" : path;
 #endif

@@ -93,7 +93,7 @@ private:
 
     // Takes the lock, unless the directory was removed, or locked by a cleaner, right before.
     static bool lock(int fd) noexcept {
-        struct ::stat status{};
+        struct ::stat status {};
         return ::flock(fd, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd, &status) == 0 &&
                status.st_nlink != 0;
     }
@@ -127,7 +127,7 @@ private:
     static void remove_if_abandoned(const std::string& path) {
         const Descriptor directory{
             ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-        struct ::stat status{};
+        struct ::stat status {};
         if (!directory || ::fstat(directory.get(), &status) != 0) return;
         if (status.st_uid != ::geteuid() || !lock(directory.get())) return;
         ::unlinkat(directory.get(), socket_name, 0);

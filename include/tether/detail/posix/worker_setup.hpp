@@ -91,7 +91,7 @@ private:
         return wake;
     }
     static void set(int number, void (*handler)(int)) noexcept {
-        struct ::sigaction action{};
+        struct ::sigaction action {};
         action.sa_handler = handler;
         action.sa_flags = SA_RESTART;
         ::sigemptyset(&action.sa_mask);

@@ -1,0 +1,23 @@
+// expect: a handler must derive publicly from tether::Handler<Protocol>
+#include <tether/serve.hpp>
+
+struct Ping {
+    static constexpr std::string_view name = "ping";
+    using Response = int;
+};
+
+struct PingProtocol {
+    static constexpr std::string_view name = "test.ping";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Ping>;
+};
+
+#ifdef TETHER_COMPILE_FAIL_FIX
+class Ponger final : public tether::Handler<PingProtocol> {
+#else
+class Ponger final : tether::Handler<PingProtocol> {
+#endif
+    int handle(const Ping&, tether::CallContext<Ping>&) override { return 1; }
+};
+
+int main(int argc, char** argv) { return tether::serve_if_worker<Ponger>(argc, argv).value_or(0); }
