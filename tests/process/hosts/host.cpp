@@ -1,0 +1,190 @@
+// A host that does what it is told, line by line: the worker in each kind of storage, calls of each
+// kind, and every way to end.
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+
+#include <sstream>
+
+#include <sys/socket.h>
+
+#include "host_support.hpp"
+
+using namespace tether_host;
+
+namespace {
+
+// Keeps a second io_context running to the very end, as a program with threads of its own does.
+class UserContext {
+public:
+    static asio::io_context& instance() {
+        static UserContext& context = *new UserContext;
+        return context.context_;
+    }
+
+private:
+    UserContext() {
+        std::thread{[this] { context_.run(); }}.detach();
+    }
+    asio::io_context context_;
+    asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
+};
+
+tether::WorkerOptions options_in_static;
+
+AskWorker& static_worker() {
+    static AskWorker worker{options_in_static};
+    return worker;
+}
+
+// Still pointed at, so that a leak checker does not take it for a mistake.
+AskWorker* leaked_worker = nullptr;
+
+class Session {
+public:
+    explicit Session(const Arguments& arguments) : arguments_(arguments) {}
+
+    // Returns the exit code of main.
+    int run() {
+        make_worker();
+        announce("spawned " + std::to_string(worker_->pid()));
+        for (auto line = next_command(); !line.empty(); line = next_command()) {
+            std::istringstream words{line};
+            std::string command;
+            words >> command;
+            std::string rest;
+            std::getline(words >> std::ws, rest);
+            if (command == "end") return end_by(rest);
+            obey(command, rest);
+        }
+        return 0;
+    }
+
+private:
+    void make_worker() {
+        const auto storage = arguments_.text("storage", "local");
+        const auto options = worker_options(arguments_);
+        if (arguments_.number("in_thread") != 0) {
+            std::thread{[&] { local_.emplace(options); }}.join();
+            worker_ = &*local_;
+        } else if (storage == "local" && arguments_.text("context") == "user") {
+            worker_ = &local_.emplace(UserContext::instance(), options);
+        } else if (storage == "local") {
+            worker_ = &local_.emplace(options);
+        } else if (storage == "static") {
+            options_in_static = options;
+            worker_ = &static_worker();
+        } else if (storage == "leaked" && arguments_.text("context") == "user") {
+            worker_ = leaked_worker = new AskWorker{UserContext::instance(), options};
+        } else {
+            worker_ = leaked_worker = new AskWorker{options};
+        }
+    }
+
+    static Ask parse(const std::string& text) {
+        const auto space = std::min(text.find(' '), text.size());
+        return {text.substr(0, space), text.substr(std::min(text.size(), space + 1))};
+    }
+
+    std::string call(const std::string& text) {
+        return worker_->call(parse(text), {.timeout = tether::no_timeout});
+    }
+
+    void obey(const std::string& command, const std::string& rest) {
+        if (command == "call") {
+            announce("calling");
+            announce_outcome("answer", [&] { return call(rest); });
+        } else if (command == "async") {
+            worker_->async_call(
+                parse(rest), {.timeout = tether::no_timeout},
+                [](std::exception_ptr, const std::string&) { announce("completed"); });
+            announce("sent");
+        } else if (command == "async_exit") {
+            worker_->async_call(parse(rest), [](std::exception_ptr, const std::string&) {
+                announce("exit on the background thread");
+                std::exit(exit_code);
+            });
+        } else if (command == "thread") {
+            std::thread{[this, rest] {
+                announce_outcome("thread", [&] { return call(rest); });
+            }}.detach();
+        } else if (command == "stop") {
+            announce("stopping");
+            announce_outcome("stopped", [&] { return describe(worker_->stop()); });
+        } else if (command == "kill") {
+            worker_->kill();
+            announce("killed");
+        } else if (command == "pid") {
+            announce("pid " + std::to_string(worker_->pid()) + " generation " +
+                     std::to_string(worker_->generation()));
+        } else if (command == "sigstop") {
+            ::raise(SIGSTOP);
+            announce("continued");
+        } else if (command == "cycles") {
+            cycle(std::stoi(rest));
+        } else if (command == "interrupted") {
+            wait_for_interrupt();
+        } else {
+            announce("unknown command " + command);
+        }
+    }
+
+    void cycle(int count) {
+        for (int i = 0; i < count; ++i) {
+            AskWorker worker{worker_options(arguments_)};
+            worker.call(Ask{"echo", "x"});
+            const auto status = worker.stop();
+            if (!status || !status->success()) announce("bad " + describe(status));
+        }
+        announce("cycled");
+    }
+
+    // A tool that was interrupted: what runs is cancelled, then the worker is asked for one last
+    // thing.
+    void wait_for_interrupt() {
+        static int fds[2];
+        if (::pipe(fds) != 0) std::abort();
+        struct ::sigaction action {};
+        action.sa_handler = [](int) { (void)!::write(fds[1], "", 1); };
+        ::sigaction(SIGINT, &action, nullptr);
+        std::stop_source cancel;
+        std::thread busy{[&] {
+            announce_outcome("busy", [&] {
+                return worker_->call(Ask{"until_stopped", {}}, {.stop_token = cancel.get_token()});
+            });
+        }};
+        char byte = 0;
+        while (::read(fds[0], &byte, 1) == -1 && errno == EINTR) {
+        }
+        cancel.request_stop();
+        busy.join();
+        announce_outcome("last", [&] { return worker_->call(Ask{"echo", "goodbye"}); });
+        std::exit(128 + SIGINT);
+    }
+
+    const Arguments& arguments_;
+    std::optional<AskWorker> local_;
+    AskWorker* worker_ = nullptr;
+};
+
+// What a program that knows nothing of close-on-exec has open.
+void open_inheritable_descriptors() {
+    int fds[2];
+    if (::pipe(fds) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0) std::abort();
+    for (const int target : {3, 4, 5, 6, 7, 12, 200}) {
+        if (::dup2(::open("/etc/passwd", O_RDONLY), target) == -1) std::abort();
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    forbid_core_files();
+    if (!variable("TETHER_WORKER").empty()) pass_gate("main");
+    if (auto code = tether::serve_if_worker<Asked>(argc, argv)) return *code;
+    const Arguments arguments{argc, argv};
+    announce("main " + std::to_string(::getpid()));
+    if (arguments.number("inheritable") != 0) open_inheritable_descriptors();
+    if (arguments.number("ignore_hangup") != 0) ::signal(SIGHUP, SIG_IGN);
+    return Session{arguments}.run();
+}

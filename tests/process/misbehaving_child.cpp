@@ -1,0 +1,472 @@
+// The worker of the tests: it answers what test_protocol.hpp asks, and goes wrong in every way that
+// a worker can. Its first argument says how it goes wrong before it serves, or in its handler's
+// constructor and destructor:
+//
+//   exit CODE         exits                        hang             never serves
+//   abort             aborts                       no-hook          never calls serve_if_worker
+//   drop-descriptors  closes what it was given     no-hook-but-use  the same, but has a Worker
+//   other-protocol    serves another protocol      wait GATE        serves when the gate opens
+//   other-version     ... another version          other-messages   ... the same, other requests
+//   wait-in-constructor GATE    throw    throw-nested
+//   wait-in-destructor GATE     print-in-destructor
+//
+// With TETHER_TEST_EARLY in its environment it prints that before main.
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "process/support/gate.hpp"
+#include "process/test_protocol.hpp"
+
+namespace {
+
+using namespace tether_test;
+using namespace std::chrono_literals;
+
+std::vector<std::string> arguments;
+
+std::string argument(std::size_t index) {
+    return index < arguments.size() ? arguments[index] : std::string{};
+}
+
+struct PrintsEarly {
+    PrintsEarly() {
+        const char* text = std::getenv("TETHER_TEST_EARLY");
+        if (text == nullptr) return;
+        std::fputs(text, stdout);
+        std::fflush(stdout);
+        std::fputs(text, stderr);
+    }
+} prints_early;
+
+void say_on_stderr(const std::string& text) {
+    std::fputs(text.c_str(), stderr);
+    std::fflush(stderr);
+}
+
+// --- The connection, behind Tether's back
+
+bool is_connection(int fd) {
+    struct ::stat status {};
+    if (::fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
+    // The control channel is a socket too; it announces its input by a signal.
+    return (::fcntl(fd, F_GETFL) & O_ASYNC) == 0;
+}
+
+int find_connection() {
+    for (int fd = 3; fd < 256; ++fd) {
+        if (is_connection(fd)) return fd;
+    }
+    throw std::runtime_error("the connection was not found");
+}
+
+void put(std::string& out, std::uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out += static_cast<char>((value >> (8 * i)) & 0xff);
+}
+
+struct RawFrame {
+    std::uint8_t type = 4;  // response
+    std::uint8_t flags = 0;
+    std::uint64_t index = 0;
+    std::uint64_t number = 0;
+    std::string payload{"\x01"};  // the MessagePack of 1
+    std::optional<std::uint64_t> claimed_body{};
+    std::optional<std::uint64_t> claimed_payload{};
+
+    [[nodiscard]] std::string bytes() const {
+        std::string body;
+        put(body, claimed_payload.value_or(payload.size()), 8);
+        put(body, 0, 8);
+        put(body, 0, 8);
+        body += payload;
+        std::string frame;
+        put(frame, claimed_body.value_or(body.size()), 4);
+        put(frame, type, 1);
+        put(frame, flags, 1);
+        put(frame, index, 2);
+        put(frame, number, 8);
+        return frame + body;
+    }
+};
+
+void send_raw(int fd, const std::string& bytes) {
+    for (std::size_t at = 0; at < bytes.size();) {
+        const auto sent = ::send(fd, bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
+        if (sent <= 0) return;
+        at += static_cast<std::size_t>(sent);
+    }
+}
+
+void meddle(const std::string& kind, std::uint64_t number) {
+    constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
+    const int fd = find_connection();
+    const std::string garbage(64, '\xff');
+    if (kind == "garbage") send_raw(fd, garbage);
+    if (kind == "wrong_number") send_raw(fd, RawFrame{.index = own, .number = 999'999}.bytes());
+    if (kind == "twice") send_raw(fd, RawFrame{.index = own, .number = number}.bytes());
+    if (kind == "wrong_type") send_raw(fd, RawFrame{.index = 0, .number = number}.bytes());
+    if (kind == "wrong_frame") {
+        send_raw(fd, RawFrame{.type = 3, .index = own, .number = number}.bytes());
+    }
+    if (kind == "huge") {
+        send_raw(fd, RawFrame{.flags = 1,
+                              .index = own,
+                              .number = number,
+                              .claimed_payload = (std::uint64_t{1} << 63) - 1}
+                         .bytes());
+    }
+    if (kind == "half") {
+        send_raw(fd, RawFrame{.index = own, .number = number}.bytes().substr(0, 20));
+        std::_Exit(0);
+    }
+    if (kind == "close") ::shutdown(fd, SHUT_RDWR);
+    if (kind == "good_good_bad") {
+        send_raw(fd, RawFrame{.index = own, .number = number}.bytes() +
+                         RawFrame{.index = own, .number = number + 1}.bytes() + garbage);
+    }
+    if (kind == "answer_next") send_raw(fd, RawFrame{.index = 0, .number = number + 1}.bytes());
+}
+
+// --- What else handlers do
+
+[[noreturn]] void throw_as_told(const std::string& kind) {
+    if (kind == "handler_error") throw tether::HandlerError("no_file", "a file name is needed");
+    if (kind == "system") {
+        throw std::system_error(ENOENT, std::generic_category(), "open config.toml");
+    }
+    if (kind == "nested") {
+        try {
+            try {
+                throw std::system_error(EACCES, std::generic_category(), "open rules.json");
+            } catch (...) {
+                std::throw_with_nested(std::runtime_error("the rules cannot be read"));
+            }
+        } catch (...) {
+            std::throw_with_nested(tether::HandlerError("bad_rules", "linting is impossible"));
+        }
+    }
+    if (kind == "int") throw 42;
+    if (kind == "bad_alloc") throw std::bad_alloc{};
+    if (kind == "not_utf8") throw std::runtime_error("bytes \xff\xfe\x80 of \xc3");
+    if (kind == "long") throw std::runtime_error(std::string(1'000'000, 'e'));
+    throw std::runtime_error("a plain exception");
+}
+
+std::int64_t append_line(const std::string& path) {
+    // One write to a file opened for appending: whole whatever happens next.
+    const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (fd == -1 || ::write(fd, "done\n", 5) != 5) throw std::runtime_error("append to " + path);
+    ::close(fd);
+    std::ifstream in{path};
+    return std::count(std::istreambuf_iterator<char>{in}, {}, '\n');
+}
+
+std::int64_t do_side_effect(const std::string& path, std::int64_t deaths) {
+    const auto lines = append_line(path);
+    if (lines <= deaths) ::kill(::getpid(), SIGKILL);
+    return lines;
+}
+
+Process describe_process() {
+    Process process{::getpid(), ::getsid(0), ::getpgid(0), arguments, {}, {}, {}};
+    for (char** entry = environ; *entry != nullptr; ++entry)
+        process.environment.emplace_back(*entry);
+    process.working_directory = std::filesystem::current_path();
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+        std::error_code error;
+        const auto target = std::filesystem::read_symlink(entry.path(), error);
+        if (error || target.string().ends_with("/fd")) continue;  // the listing's own
+        process.descriptors.push_back(entry.path().filename().string() + " " + target.string());
+    }
+    std::ranges::sort(process.descriptors);
+    return process;
+}
+
+void write_all(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const auto size = ::write(fd, text.data(), text.size());
+        if (size <= 0) return;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+}
+
+class Misbehaving final : public tether::Handler<TestProtocol> {
+public:
+    Misbehaving() {
+        if (argument(0) == "throw") throw std::runtime_error("no rules were found");
+        if (argument(0) == "throw-nested") throw_as_told("nested");
+        if (argument(0) == "wait-in-constructor") {
+            const GateVisitor gate{argument(1)};
+            gate.say(Gate::entered);
+            while (!gate.wait_open(1min)) {
+            }
+        }
+    }
+
+    ~Misbehaving() override {
+        if (argument(0) == "wait-in-destructor") {
+            const GateVisitor gate{argument(1)};
+            gate.say(Gate::stopped);
+            while (!gate.wait_open(1min)) {
+            }
+        }
+        if (argument(0) == "print-in-destructor") {
+            std::puts("on stdout, from the destructor");
+            std::fputs("on stderr, from the destructor", stderr);
+        }
+    }
+
+    Echoed handle(const Echo& request, tether::CallContext<Echo>&) override {
+        return {request.text, request.blob};
+    }
+
+    std::int64_t handle(const Add& request, tether::CallContext<Add>&) override {
+        return request.left + request.right;
+    }
+
+    void handle(const Nothing&, tether::CallContext<Nothing>&) override {}
+
+    std::int64_t handle(const Count&, tether::CallContext<Count>&) override { return ++count_; }
+
+    bool handle(const Await& request, tether::CallContext<Await>& call) override {
+        const GateVisitor gate{request.gate};
+        gate.say(Gate::entered);
+        bool told = false;
+        while (!gate.wait_open(2ms)) {
+            if (!call.stop_requested() || std::exchange(told, true)) continue;
+            gate.say(Gate::stopped);
+            if (request.heeds_stop) return true;
+        }
+        return call.stop_requested();
+    }
+
+    bool handle(const AwaitToken& request, tether::CallContext<AwaitToken>& call) override {
+        const GateVisitor gate{request.gate};
+        std::mutex mutex;
+        std::condition_variable_any never;
+        const std::stop_callback tell{call.stop_token(), [&] { gate.say(Gate::stopped); }};
+        gate.say(Gate::entered);
+        std::unique_lock lock{mutex};
+        never.wait(lock, call.stop_token(), [] { return false; });
+        return call.stop_requested();
+    }
+
+    void handle(const SpinForever& request, tether::CallContext<SpinForever>&) override {
+        if (request.blocks_signals) {
+            ::sigset_t all;
+            ::sigfillset(&all);
+            ::sigprocmask(SIG_BLOCK, &all, nullptr);
+        }
+        GateVisitor{request.gate}.say(Gate::entered);
+        for (std::atomic<unsigned> turns{0};;) ++turns;
+    }
+
+    bool handle(const AwaitBriefly& request, tether::CallContext<AwaitBriefly>& call) override {
+        const GateVisitor gate{request.gate};
+        gate.say(Gate::entered);
+        while (!call.stop_requested()) {
+            if (gate.wait_open(2ms)) return false;
+        }
+        gate.say(Gate::stopped);
+        return true;
+    }
+
+    std::int64_t handle(const TimeLeft&, tether::CallContext<TimeLeft>& call) override {
+        const auto deadline = call.deadline();
+        if (!deadline) return -1;
+        const auto left = *deadline - std::chrono::steady_clock::now();
+        return std::chrono::duration_cast<std::chrono::milliseconds>(left).count();
+    }
+
+    std::int64_t handle(const Throw& request, tether::CallContext<Throw>&) override {
+        throw_as_told(request.kind);
+    }
+
+    void handle(const Exit& request, tether::CallContext<Exit>&) override {
+        say_on_stderr(request.last_words);
+        std::_Exit(request.code);
+    }
+
+    void handle(const Signal& request, tether::CallContext<Signal>&) override {
+        say_on_stderr(request.last_words);
+        ::signal(request.number, SIG_DFL);
+        ::raise(request.number);
+    }
+
+    void handle(const Print& request, tether::CallContext<Print>&) override {
+        for (std::int64_t i = 0; i < request.times; ++i) {
+            std::fwrite(request.text.data(), 1, request.text.size(),
+                        request.to_stderr ? stderr : stdout);
+        }
+    }
+
+    void handle(const PrintAndAbort& request, tether::CallContext<PrintAndAbort>&) override {
+        write_all(STDERR_FILENO, std::string(static_cast<std::size_t>(request.size), 'x'));
+        std::abort();
+    }
+
+    void handle(const Log& request, tether::CallContext<Log>& call) override {
+        call.log(static_cast<tether::Severity>(request.severity), request.text);
+    }
+
+    tether::Bytes handle(const Make& request, tether::CallContext<Make>&) override {
+        return patterned(static_cast<std::size_t>(request.size));
+    }
+
+    std::int64_t handle(const SideEffect& request, tether::CallContext<SideEffect>&) override {
+        return do_side_effect(request.path, request.deaths);
+    }
+
+    std::int64_t handle(const IdempotentEffect& request,
+                        tether::CallContext<IdempotentEffect>&) override {
+        return do_side_effect(request.path, request.deaths);
+    }
+
+    std::int64_t handle(const Start& request, tether::CallContext<Start>&) override {
+        const auto pid = ::fork();
+        if (pid == 0) {
+            ::execl("/bin/sh", "sh", "-c", request.command.c_str(), nullptr);
+            std::_Exit(127);
+        }
+        return pid;
+    }
+
+    Process handle(const Who&, tether::CallContext<Who>&) override { return describe_process(); }
+
+    std::int64_t handle(const Meddle& request, tether::CallContext<Meddle>& call) override {
+        meddle(request.kind, call.id());
+        return 1;
+    }
+
+    Fragile handle(const Carry& request, tether::CallContext<Carry>&) override {
+        return {request.answer_breaks_encoding, request.answer_breaks_decoding};
+    }
+
+    std::uint64_t handle(const Number&, tether::CallContext<Number>& call) override {
+        return call.id();
+    }
+
+private:
+    std::atomic<std::int64_t> count_{0};
+};
+
+template <class Codec>
+class Codecs final : public tether::Handler<CodecProtocol<Codec>> {
+    Echoed handle(const Echo& request, tether::CallContext<Echo>&) override {
+        return {request.text, request.blob};
+    }
+    std::int64_t handle(const Add& request, tether::CallContext<Add>&) override {
+        return request.left + request.right;
+    }
+};
+
+// --- Programs that are not the worker that the parent wants
+
+struct OtherProtocol {
+    static constexpr std::string_view name = "tether.other";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Nothing>;
+};
+struct OtherVersion {
+    static constexpr std::string_view name = TestProtocol::name;
+    static constexpr std::uint32_t version = 7;
+    using Requests = tether::Messages<Nothing>;
+};
+struct OtherMessages {
+    static constexpr std::string_view name = TestProtocol::name;
+    static constexpr std::uint32_t version = TestProtocol::version;
+    using Requests = tether::Messages<Nothing>;
+};
+
+template <class P>
+class ServesNothing final : public tether::Handler<P> {
+    void handle(const Nothing&, tether::CallContext<Nothing>&) override {}
+};
+
+int use_a_worker() {
+    try {
+        tether::Worker<TestProtocol> worker;
+        worker.call(Nothing{});
+    } catch (const tether::CallError& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 9;
+    }
+    return 0;
+}
+
+[[noreturn]] void pause_for_ever() {
+    for (;;) ::pause();
+}
+
+std::optional<int> misbehave_before_serving(int argc, char** argv) {
+    const auto mode = argument(0);
+    if (mode == "exit") {
+        std::fputs("the configuration is broken\nleaving before serving\n", stderr);
+        std::exit(std::atoi(argument(1).c_str()));
+    }
+    if (mode == "abort") {
+        std::fputs("assertion failed before serving\n", stderr);
+        std::abort();
+    }
+    if (mode == "hang") pause_for_ever();
+    if (mode == "no-hook") return 0;
+    if (mode == "no-hook-but-use") return use_a_worker();
+    if (mode == "drop-descriptors") {
+        for (int fd = 3; fd < 16; ++fd) ::close(fd);
+        pause_for_ever();
+    }
+    if (mode == "wait") {
+        const GateVisitor gate{argument(1)};
+        gate.say(Gate::entered);
+        while (!gate.wait_open(1min)) {
+        }
+    }
+    if (mode == "other-protocol") {
+        return tether::serve_if_worker<ServesNothing<OtherProtocol>>(argc, argv);
+    }
+    if (mode == "other-version") {
+        return tether::serve_if_worker<ServesNothing<OtherVersion>>(argc, argv);
+    }
+    if (mode == "other-messages") {
+        return tether::serve_if_worker<ServesNothing<OtherMessages>>(argc, argv);
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    arguments.assign(argv + 1, argv + argc);
+    if (const auto exit_code = misbehave_before_serving(argc, argv)) return *exit_code;
+    if (const auto exit_code =
+            tether::serve_if_worker<Misbehaving, Codecs<tether::MessagePackCodec>,
+                                    Codecs<tether::JsonCodec>, Codecs<tether::CborCodec>,
+                                    Codecs<BackwardsCodec>>(argc, argv)) {
+        return *exit_code;
+    }
+    std::fputs("This program is the worker of Tether's tests.\n", stderr);
+    return 2;
+}
