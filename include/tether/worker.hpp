@@ -119,8 +119,8 @@ public:
     /// `void(std::exception_ptr, R::Response)`, or `void(std::exception_ptr)` where the response is
     /// `void`. The exception, when not null, is what `call` would throw; `would_deadlock` does not
     /// occur. Never completes inside this function. The completion runs on the handler's associated
-    /// executor, else on `get_executor()`; both are kept busy until then. The associated allocator
-    /// is used for the operation.
+    /// executor, else on `get_executor()`; both are kept busy until then. The handler is kept in
+    /// memory from its associated allocator, which has all of it back before the handler is called.
     ///
     /// **Cancellation** through the handler's slot, or `CallOptions::stop_token`: the call ends at
     /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards

@@ -450,19 +450,28 @@ private:
         output_.reset(out[0]);
         ::posix_spawn_file_actions_t actions;
         ::posix_spawn_file_actions_init(&actions);
+        // As a shell in the foreground starts it, whatever this process ignores or blocks.
+        ::sigset_t none;
+        ::sigset_t all;
+        ::sigemptyset(&none);
+        ::sigfillset(&all);
+        short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
         ::posix_spawnattr_t attributes;
         ::posix_spawnattr_init(&attributes);
+        ::posix_spawnattr_setsigmask(&attributes, &none);
+        ::posix_spawnattr_setsigdefault(&attributes, &all);
         if (options.terminal.empty()) {
             ::posix_spawn_file_actions_adddup2(&actions, their_in.get(), 0);
             ::posix_spawn_file_actions_adddup2(&actions, their_out.get(), 1);
             ::posix_spawn_file_actions_addopen(&actions, 2, scene_.path("stderr").c_str(),
                                                O_WRONLY | O_CREAT | O_APPEND, 0600);
         } else {
-            ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+            flags |= POSIX_SPAWN_SETSID;
             ::posix_spawn_file_actions_addopen(&actions, 0, options.terminal.c_str(), O_RDWR, 0);
             ::posix_spawn_file_actions_adddup2(&actions, 0, 1);
             ::posix_spawn_file_actions_adddup2(&actions, 0, 2);
         }
+        ::posix_spawnattr_setflags(&attributes, flags);
         auto arguments = pointers(command);
         auto variables_of_it = pointers(environment);
         const int error = ::posix_spawnp(&pid_, arguments[0], &actions, &attributes,

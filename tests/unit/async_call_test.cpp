@@ -396,9 +396,11 @@ TEST_CASE("executors without a context of one's own") {
     {
         const std::scoped_lock lock{mutex};
         worker.async_call(Count{}, [&](std::exception_ptr, int) {
-            const std::scoped_lock inner{mutex};
-            inside = !returned;
-            done.add();
+            {
+                const std::scoped_lock inner{mutex};
+                inside = !returned;
+            }
+            done.add();  // last: the test may end at once, and its mutex with it
         });
         returned = true;
     }

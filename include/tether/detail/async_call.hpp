@@ -182,7 +182,7 @@ public:
                    R request, Handler handler)
         : AsyncCall(std::move(carrier)),
           request_(std::move(request)),
-          completion_(std::in_place, std::move(handler), executor) {}
+          completion_(allocate_completion(std::move(handler), executor)) {}
 
     [[nodiscard]] const R& request() const noexcept { return request_; }
 
@@ -220,7 +220,7 @@ public:
     }
 
     void drop() noexcept override {
-        if (const auto dropped = take_completion()) {
+        if (const auto dropped = take_completion(); dropped != nullptr) {
             delist();
             carrier()->cancel(*this, false);
         }
@@ -238,11 +238,36 @@ private:
         asio::executor_work_guard<HandlerExecutor> handler_work;
     };
 
-    std::optional<Completion> take_completion() {
+    // It has memory of its own, from the associated allocator, which wants it back before the
+    // handler is called: who settles or cancels the call may hold the call itself a moment longer.
+    using CompletionAllocator = typename std::allocator_traits<
+        asio::associated_allocator_t<Handler>>::template rebind_alloc<Completion>;
+    struct FreeCompletion {
+        void operator()(Completion* completion) noexcept {
+            std::allocator_traits<CompletionAllocator>::destroy(allocator, completion);
+            std::allocator_traits<CompletionAllocator>::deallocate(allocator, completion, 1);
+        }
+        CompletionAllocator allocator;
+    };
+    using CompletionPointer = std::unique_ptr<Completion, FreeCompletion>;
+
+    static CompletionPointer allocate_completion(Handler handler,
+                                                 const asio::any_io_executor& executor) {
+        using Traits = std::allocator_traits<CompletionAllocator>;
+        CompletionAllocator allocator{asio::get_associated_allocator(handler)};
+        auto* memory = Traits::allocate(allocator, 1);
+        try {
+            Traits::construct(allocator, memory, std::move(handler), executor);
+        } catch (...) {
+            Traits::deallocate(allocator, memory, 1);
+            throw;
+        }
+        return CompletionPointer{memory, FreeCompletion{allocator}};
+    }
+
+    CompletionPointer take_completion() {
         const std::scoped_lock lock{mutex_};
-        auto taken = std::move(completion_);
-        completion_.reset();
-        return taken;
+        return std::move(completion_);
     }
 
     // What is posted to the handler's executor.
@@ -274,7 +299,7 @@ private:
     void post_completion() noexcept override {
         auto self = std::static_pointer_cast<TypedAsyncCall>(shared_from_this());
         const std::scoped_lock lock{mutex_};
-        if (!completion_) return;
+        if (completion_ == nullptr) return;
         try {
             auto allocator = asio::get_associated_allocator(completion_->handler);
             Invocation invocation{std::move(self), std::move(allocator)};
@@ -297,7 +322,7 @@ private:
     // On the handler's executor.
     static void invoke(std::shared_ptr<TypedAsyncCall> self) {
         auto completion = self->take_completion();
-        if (!completion) return;
+        if (completion == nullptr) return;
         self->delist();
         self->stop_callback_.reset();
         asio::get_associated_cancellation_slot(completion->handler).clear();
@@ -332,7 +357,7 @@ private:
 
     R request_;
     std::mutex mutex_;  // completion_
-    std::optional<Completion> completion_;
+    CompletionPointer completion_;
     std::shared_ptr<PendingList> lists_[2];
     std::optional<std::stop_callback<std::function<void()>>> stop_callback_;
 };

@@ -160,9 +160,8 @@ public:
     template <class Handler, class R>
     void operator()(Handler&& handler, R request, CallOptions<R> options) const {
         using Op = TypedAsyncCall<P, R, std::decay_t<Handler>>;
-        const auto allocator = asio::get_associated_allocator(handler);
-        auto op = std::allocate_shared<Op>(allocator, carrier_, executor_, std::move(request),
-                                           std::forward<Handler>(handler));
+        auto op = std::make_shared<Op>(carrier_, executor_, std::move(request),
+                                       std::forward<Handler>(handler));
         const auto [timeout, max_message_bytes] = carrier_->call_limits();
         op->info = call_info<R>(message_index<P, R>, options, timeout);
         if (!op->enlist()) return;

@@ -54,13 +54,13 @@ inline std::error_code code_of(errc cause, bool outcome_unknown) noexcept {
 }
 
 // The handler may have run, and it matters.
-inline bool may_have_taken_effect(const Call& call, bool ready) noexcept {
-    return ready && !call.info.idempotent && call.message.done();
+inline bool may_have_taken_effect(const Call& call) noexcept {
+    return !call.info.idempotent && call.message.done();
 }
 
 inline CallError death_of_call(const Call& call, errc cause, bool ready,
                                const std::shared_ptr<const ExitReport>& report) {
-    return {code_of(cause, may_have_taken_effect(call, ready)),
+    return {code_of(cause, ready && may_have_taken_effect(call)),
             "call \"" + std::string{call.info.request} + "\": " + to_string(*report), report};
 }
 

@@ -480,7 +480,8 @@ private:
             for (auto* call : calls_.calls()) {
                 // Those that left are still answered by a handler that runs to its end.
                 calls_.abandon(call->number);
-                settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call, ready_)),
+                // Whether or not its welcome has been read: it may be at work already.
+                settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call)),
                                     "call \"" + std::string{call->info.request} +
                                         "\" to worker \"" + name_ + "\": it was stopped"});
             }

@@ -127,6 +127,7 @@ inline tether::WorkerOptions worker_options(const Arguments& arguments) {
     options.stop.terminate = milliseconds{arguments.number("terminate", 500)};
     options.orphan_grace = milliseconds{arguments.number("grace", 500)};
     options.start_timeout = milliseconds{arguments.number("start_timeout", 60'000)};
+    options.concurrency = static_cast<unsigned>(arguments.number("concurrency", 1));
     return options;
 }
 
