@@ -1,4 +1,6 @@
-# cmake -DSOURCE=<file> -DOPTIONS=<options.cmake> -P check.cmake
+# cmake -DOPTIONS=<options.cmake> -DSOURCE=<file> -P check.cmake
+#
+# Without SOURCE it precompiles the headers, which GCC and Clang look for beside PRECOMPILED.
 
 cmake_minimum_required(VERSION 3.25)
 
@@ -9,6 +11,13 @@ list(REMOVE_DUPLICATES INCLUDE_DIRECTORIES)
 list(TRANSFORM INCLUDE_DIRECTORIES PREPEND -I)
 set(ENV{LC_ALL} C) # messages in English, with plain quotes
 
+set(command "${COMPILER}" -std=c++20 ${DEFINITIONS} ${INCLUDE_DIRECTORIES})
+if(NOT DEFINED SOURCE)
+    execute_process(COMMAND ${command} -x c++-header "${PRECOMPILED}" -o "${PRECOMPILED}.gch"
+        COMMAND_ERROR_IS_FATAL ANY)
+    return()
+endif()
+
 file(STRINGS "${SOURCE}" first_line LIMIT_COUNT 1)
 if(NOT first_line MATCHES "^// expect: (.+)$")
     message(FATAL_ERROR "The first line of ${SOURCE} must be `// expect: <regular expression>`")
@@ -18,7 +27,7 @@ set(expected "${CMAKE_MATCH_1}")
 # Compiles SOURCE with additional options: exit code in `code`, what the compiler said in `output`.
 function(compile)
     execute_process(
-        COMMAND "${COMPILER}" -std=c++20 -fsyntax-only ${DEFINITIONS} ${INCLUDE_DIRECTORIES} ${ARGN} "${SOURCE}"
+        COMMAND ${command} -include "${PRECOMPILED}" -fsyntax-only ${ARGN} "${SOURCE}"
         RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
     return(PROPAGATE code output)
 endfunction()
