@@ -172,6 +172,7 @@ std::vector<Vertex> shortest_loop(const Adjacency& includes, Vertex start,
 
 std::vector<std::string> names_of(const NumberedGraph& graph, const std::vector<Vertex>& vertices) {
     std::vector<std::string> names;
+    names.reserve(vertices.size());
     for (const auto vertex : vertices) names.push_back(graph.names[vertex]);
     return names;
 }

@@ -13,14 +13,14 @@ int main(int argc, char** argv) {
     }
     tether::Worker<GreetProtocol> worker{{.program = "python3", .arguments = {argv[1]}}};
     try {
-        std::cout << worker.call(Greet{"snake"}) << std::endl;
+        std::cout << worker.call(Greet{"snake"}) << '\n';
         for (const auto& letter : worker.call(Spell{argc > 2 ? argv[2] : "Tether", 10})) {
             std::cout << letter << '-';
         }
-        std::cout << std::endl;
+        std::cout << '\n';
         worker.call(Greet{});
     } catch (const tether::RemoteError& error) {
-        std::cout << "refused: " << error.remote_code() << ": " << error.message() << std::endl;
+        std::cout << "refused: " << error.remote_code() << ": " << error.message() << '\n';
         return 0;
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';

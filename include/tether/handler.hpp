@@ -91,7 +91,10 @@ template <class List>
 class HandlesAll;
 
 template <class... Requests>
-class HandlesAll<Messages<Requests...>> : public Handles<Requests>... {};
+class HandlesAll<Messages<Requests...>> : public Handles<Requests>... {
+protected:
+    ~HandlesAll() = default;
+};
 
 }  // namespace detail
 

@@ -17,13 +17,7 @@
 
 namespace handler_test {
 
-namespace {
-
-using tether::Bytes;
-using tether::CallContext;
-using namespace tether::detail;
-using namespace std::string_literals;
-
+// Not in the unnamed namespace, where Clang warns of the functions that nobody calls.
 struct Upper {
     static constexpr std::string_view name = "upper";
     using Response = std::string;
@@ -45,10 +39,17 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Forget, what)
 
 struct Reverse {
     static constexpr std::string_view name = "reverse";
-    using Response = Bytes;
-    Bytes bytes{};
+    using Response = tether::Bytes;
+    tether::Bytes bytes{};
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reverse, bytes)
+
+namespace {
+
+using tether::Bytes;
+using tether::CallContext;
+using namespace tether::detail;
+using namespace std::string_literals;
 
 struct Picky {
     int value{};

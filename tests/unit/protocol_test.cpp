@@ -55,7 +55,7 @@ struct Small {
     using Requests = Messages<First>;
 };
 struct NoVersion {
-    static constexpr std::string_view name = "x";
+    [[maybe_unused]] static constexpr std::string_view name = "x";
     using Requests = Messages<First>;
 };
 

@@ -19,13 +19,7 @@
 
 namespace service_test {
 
-namespace {
-
-using namespace tether::detail;
-using namespace tether_test;
-using tether::CallContext;
-using tether::errc;
-
+// Not in the unnamed namespace, where Clang warns of the functions that nobody calls.
 struct Say {
     static constexpr std::string_view name = "say";
     using Response = std::string;
@@ -47,6 +41,13 @@ struct Fill {
     tether::Bytes ballast{};
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Fill, size, ballast)
+
+namespace {
+
+using namespace tether::detail;
+using namespace tether_test;
+using tether::CallContext;
+using tether::errc;
 
 /// Runs until it is asked to stop; tells whether it was.
 struct Linger {
