@@ -98,15 +98,30 @@ inline constexpr bool is_request_of = index_in<typename P::Requests, R> != std::
 template <class P, class R>
 inline constexpr auto message_index = static_cast<std::uint16_t>(index_in<typename P::Requests, R>);
 
+// Data members may have these names too: only static ones mean something.
+template <class R>
+inline constexpr bool has_timeout = requires {
+    requires !std::is_member_pointer_v<decltype(&R::timeout)>;
+};
+template <class R>
+inline constexpr bool has_idempotent = requires {
+    requires !std::is_member_pointer_v<decltype(&R::idempotent)>;
+};
+
 template <class R>
 constexpr std::optional<Duration> request_timeout() noexcept {
-    if constexpr (requires { Duration{R::timeout}; }) return Duration{R::timeout};
+    if constexpr (has_timeout<R>) {
+        static_assert(std::is_convertible_v<decltype(R::timeout), Duration>,
+                      "the timeout of a request type must be a std::chrono duration with integral "
+                      "ticks, such as 2500ms");
+        return Duration{R::timeout};
+    }
     return std::nullopt;
 }
 
 template <class R>
 constexpr bool is_idempotent() noexcept {
-    if constexpr (requires { bool{R::idempotent}; }) return R::idempotent;
+    if constexpr (has_idempotent<R>) return R::idempotent;
     return false;
 }
 

@@ -174,7 +174,9 @@ TEST_CASE("a stopped process is ended, too", "[process][stop][F41]") {
 
 TEST_CASE("many threads may stop a worker", "[process][stop]") {
     const Census census;
-    TestWorker worker{options_for(each_transport())};
+    auto options = options_for(each_transport());
+    options.stop = {.drain = patience, .terminate = patience};
+    TestWorker worker{options};
     worker.call(Nothing{});
     std::vector<std::future<std::optional<ExitStatus>>> results;
     for (int i = 0; i < 8; ++i) {

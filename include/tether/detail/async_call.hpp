@@ -45,16 +45,25 @@ inline std::string describe_call(std::string_view request, const std::string& wo
     return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
 }
 
+// The text of the exception that is being handled.
+inline std::string describe_current() {
+    try {
+        throw;
+    } catch (const std::exception& error) {
+        return error.what();
+    } catch (...) {
+        return "an exception that is no std::exception";
+    }
+}
+
 // The exception that is being handled, as an error of a call.
 inline CallError current_call_error(const std::string& where) {
     try {
         throw;
     } catch (const CallError& error) {
         return error;
-    } catch (const std::exception& error) {
-        return {errc::start_failed, where + ": " + error.what()};
     } catch (...) {
-        return {errc::start_failed, where + ": an exception that is no std::exception"};
+        return {errc::start_failed, where + ": " + describe_current()};
     }
 }
 
@@ -65,9 +74,9 @@ typename R::Response take_response(Outcome& outcome, const Where& where) {
     if constexpr (!std::is_void_v<typename R::Response>) {
         try {
             return decode_payload<CodecOf<P>, typename R::Response>(outcome.bytes(), outcome.blobs);
-        } catch (const std::exception& error) {
+        } catch (...) {
             throw CallError(errc::codec,
-                            where() + ": the response could not be decoded: " + error.what());
+                            where() + ": the response could not be decoded: " + describe_current());
         }
     }
 }
@@ -183,6 +192,10 @@ public:
         : AsyncCall(std::move(carrier)),
           request_(std::move(request)),
           completion_(allocate_completion(std::move(handler), executor)) {}
+
+    TypedAsyncCall(const TypedAsyncCall&) = delete;
+    TypedAsyncCall& operator=(const TypedAsyncCall&) = delete;
+    ~TypedAsyncCall() override { delist(); }
 
     [[nodiscard]] const R& request() const noexcept { return request_; }
 
@@ -314,8 +327,11 @@ private:
                            asio::dispatch(executor, std::move(invocation));
                        });
         } catch (...) {
-            // No memory, or the executor takes no more work: there is nobody to tell.
-            completion_.reset();
+            // No memory, or the executor takes no more work: there is nobody to tell. Nor is the
+            // handler destroyed here, under locks: it may own the worker.
+            completion_->work.reset();
+            completion_->handler_work.reset();
+            static_cast<void>(completion_.release());
         }
     }
 

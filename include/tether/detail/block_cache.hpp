@@ -1,5 +1,6 @@
 // Why: above 32 MiB glibc maps every allocation anew, and touching fresh pages costs 25 times the
-// copy of the bytes. A few large blocks are therefore kept when they are freed.
+// copy of the bytes. A few large blocks are therefore kept when they are freed. The lock is only
+// tried: in a forked copy nobody may be left to unlock it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -43,8 +44,8 @@ public:
 
     void release(Block block) noexcept {
         if (block.capacity >= smallest) {
-            const std::scoped_lock lock{mutex_};
-            if (total_ + block.capacity <= largest_total) {
+            const std::unique_lock lock{mutex_, std::try_to_lock};
+            if (lock && total_ + block.capacity <= largest_total) {
                 for (auto& slot : slots_) {
                     if (slot.data != nullptr) continue;
                     slot = block;
@@ -58,7 +59,8 @@ public:
 
     // Gives everything back to the system; for a process that goes idle.
     void trim() noexcept {
-        const std::scoped_lock lock{mutex_};
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (!lock) return;
         for (auto& slot : slots_) std::free(std::exchange(slot, Block{}).data);
         total_ = 0;
     }
@@ -70,7 +72,8 @@ private:
     }
 
     Block take(std::size_t size) noexcept {
-        const std::scoped_lock lock{mutex_};
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (!lock) return {};
         Block* best = nullptr;
         for (auto& slot : slots_) {
             // A block four times too large would waste more than it saves.

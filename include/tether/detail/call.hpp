@@ -42,8 +42,9 @@ struct Outcome {
     Bytes large_payload{};
     std::vector<Bytes> blobs{};
 
-    // Keeps the storage.
+    // Keeps the storage, unless that is large.
     void reset() {
+        if (payload.capacity() > OutgoingMessage::kept_storage) std::string{}.swap(payload);
         error.reset();
         lost_with_worker = is_error_answer = false;
         payload.clear();

@@ -63,7 +63,7 @@ inline void check_options(const WorkerOptions& options) {
 template <class R>
 CallInfo call_info(std::uint16_t index, const CallOptions<R>& options, Duration worker_timeout) {
     const auto by_type = request_timeout<R>();
-    const auto timeout = options.timeout ? *options.timeout : by_type ? *by_type : worker_timeout;
+    const auto timeout = options.timeout.value_or(by_type.value_or(worker_timeout));
     const auto now = Clock::now();
     return {std::string_view{R::name}, index, is_idempotent<R>(), now,
             deadline_after(now, timeout)};
@@ -74,11 +74,9 @@ void encode_request(const R& request, OutgoingMessage& message, const Where& whe
                     std::uint64_t max_message_bytes) {
     try {
         encode_payload<CodecOf<P>>(request, message.payload(), message.blobs());
-    } catch (const std::bad_alloc&) {
-        throw;
-    } catch (const std::exception& error) {
+    } catch (...) {
         throw CallError(errc::codec,
-                        where() + ": the request could not be encoded: " + error.what());
+                        where() + ": the request could not be encoded: " + describe_current());
     }
     if (message.content_size() > max_message_bytes ||
         message.blobs().size() > MessageHead::max_blobs) {
@@ -123,21 +121,19 @@ private:
     };
 
     std::unique_ptr<BlockingCall> take() {
-        {
-            const std::scoped_lock lock{mutex_};
-            if (!kept_.empty()) {
-                auto call = std::move(kept_.back());
-                kept_.pop_back();
-                return call;
-            }
+        // Tried only: in a forked copy nobody may be left to unlock it.
+        if (const std::unique_lock lock{mutex_, std::try_to_lock}; lock && !kept_.empty()) {
+            auto call = std::move(kept_.back());
+            kept_.pop_back();
+            return call;
         }
         return std::make_unique<BlockingCall>();
     }
 
     void give_back(std::unique_ptr<BlockingCall> call) noexcept {
         call->reset();
-        const std::scoped_lock lock{mutex_};
-        if (kept_.size() < kept_.capacity()) kept_.push_back(std::move(call));
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (lock && kept_.size() < kept_.capacity()) kept_.push_back(std::move(call));
     }
 
     CallFront() { kept_.reserve(64); }

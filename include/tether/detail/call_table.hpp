@@ -53,9 +53,12 @@ public:
     }
 
     // The call has been settled, but its answer may still come.
-    void abandon(std::uint64_t number) {
+    void abandon(std::uint64_t number) noexcept {
         remove(number);
-        abandoned_.insert(number);
+        try {
+            abandoned_.insert(number);
+        } catch (...) {  // no memory: a late answer will be one to an unknown call
+        }
     }
 
     // An answer came for no pending call: true when somebody had waited for it once.

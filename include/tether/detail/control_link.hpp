@@ -55,6 +55,11 @@ public:
                 }
             }
         }
+        if (in_.broken()) {
+            result.open = false;
+            result.failure = {errc::framing,
+                              "its control channel carried bytes that are no record"};
+        }
         return result;
     }
 

@@ -23,8 +23,14 @@ public:
         std::shared_ptr<ExecutorHold> hold{new ExecutorHold};
         hold->executor_ = executor;
         asio::execution_context& context = asio::query(executor, asio::execution::context);
-        PendingService::list_of(context)->add(hold);
+        hold->list_ = PendingService::list_of(context);
+        hold->list_->add(hold);
         return hold;
+    }
+    ExecutorHold(const ExecutorHold&) = delete;
+    ExecutorHold& operator=(const ExecutorHold&) = delete;
+    ~ExecutorHold() override {
+        if (list_ != nullptr) list_->remove(this);
     }
 
     void take() {
@@ -46,6 +52,7 @@ public:
 private:
     ExecutorHold() = default;
 
+    std::shared_ptr<PendingList> list_;
     std::mutex mutex_;
     std::optional<asio::any_io_executor> executor_;
     std::optional<asio::executor_work_guard<asio::any_io_executor>> work_;

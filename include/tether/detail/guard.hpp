@@ -45,8 +45,13 @@ public:
     [[nodiscard]] bool leaving() const noexcept { return leaving_.load(); }
     // Becomes readable then.
     [[nodiscard]] int leaving_fd() const noexcept { return leave_.fd(); }
+    // It was asked to, by a parent that lives and will end what this process started.
+    [[nodiscard]] bool asked_to_leave() const noexcept { return leaving() && !orphaned_.load(); }
     // Told when a handler was asked to stop.
-    void set_helper(const WakeUp* helper) noexcept { helper_.store(helper); }
+    void set_helper(const WakeUp* helper) noexcept {
+        const std::scoped_lock lock{connection_mutex_};
+        helper_ = helper;
+    }
     // Ended when the worker shall leave, so that whoever reads from it wakes up.
     void set_connection(int fd) noexcept {
         const std::scoped_lock lock{connection_mutex_};
@@ -106,8 +111,9 @@ private:
         }
     }
 
-    void tell_helper() const noexcept {
-        if (const auto* helper = helper_.load()) helper->notify();
+    void tell_helper() noexcept {
+        const std::scoped_lock lock{connection_mutex_};
+        if (helper_ != nullptr) helper_->notify();
     }
 
     void leave(int how) noexcept {
@@ -122,6 +128,7 @@ private:
     // Idle, the main thread leaves at once, and the process ends under this thread's feet. What
     // still runs after the grace is ended by force.
     [[noreturn]] void end_orphan() noexcept {
+        orphaned_.store(true);
         leave(SHUT_RDWR);
         PollItem nothing = readable(-1);
         wait_ready({&nothing, 1}, deadline_after(Clock::now(), grace_));
@@ -137,9 +144,10 @@ private:
     WakeUp terminate_;
     WakeUp leave_;
     std::atomic<bool> leaving_{false};
-    std::mutex connection_mutex_;
+    std::atomic<bool> orphaned_{false};
+    std::mutex connection_mutex_;  // what the service lends
     int connection_ = -1;
-    std::atomic<const WakeUp*> helper_{nullptr};
+    const WakeUp* helper_ = nullptr;
 };
 
 }  // namespace detail

@@ -168,12 +168,17 @@ private:
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name() + "\" was stopped");
         if (current_ == nullptr) start();
         auto job = std::make_shared<Job>(*this);
-        call.number = job->number = calls_.add(call);
         job->index = call.info.index;
         job->due = call.deadline();
         job->payload = call.message.sealed_payload();
         for (const auto* blob : call.message.blobs()) job->blobs.push_back(*blob);
-        current_->queue.push_back(std::move(job));
+        current_->queue.push_back(job);
+        try {
+            call.number = job->number = calls_.add(call);
+        } catch (...) {
+            current_->queue.pop_back();
+            throw;
+        }
         changed_.notify_all();
     }
 
@@ -189,10 +194,11 @@ private:
             }
             throw CallError(errc::start_failed, text);
         }
+        current_ = fresh;
+        fresh->threads.reserve(options_.concurrency);
         for (unsigned i = 0; i < options_.concurrency; ++i) {
             fresh->threads.emplace_back([this, fresh] { serve(*fresh); });
         }
-        current_ = std::move(fresh);
     }
 
     void settle(Call& call) {

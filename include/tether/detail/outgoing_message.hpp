@@ -22,12 +22,14 @@ namespace detail {
 // the outbox has let go of it.
 class OutgoingMessage {
 public:
+    static constexpr std::size_t kept_storage = std::size_t{256} * 1024;
     static constexpr std::size_t prefix = FrameHeader::size + MessageHead::size;
 
     OutgoingMessage() { reset(); }
 
-    // Keeps the storage.
+    // Keeps the storage, unless that is large.
     void reset() {
+        if (buffer_.capacity() > kept_storage) std::string{}.swap(buffer_);
         buffer_.assign(prefix, '\0');
         blobs_.clear();
         total_ = body_at_ = frame_end_ = header_at_ = blob_at_ = blob_offset_ = 0;

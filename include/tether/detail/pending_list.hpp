@@ -30,7 +30,7 @@ public:
     bool add(const std::shared_ptr<Droppable>& entry) {
         const std::scoped_lock lock{mutex_};
         if (closed_) return false;
-        entries_.emplace(entry.get(), entry);
+        entries_.insert_or_assign(entry.get(), entry);
         return true;
     }
 

@@ -43,7 +43,8 @@ public:
 };
 
 // Walks all of `processes` down the ladder side by side, until all have ended. After `limit` there
-// are no more friendly steps.
+// are no more friendly steps, and soon after nothing is waited for any more: a process may hang in
+// the kernel, or a callback of the host's hold a lock for ever.
 inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLadder::Step first,
                     TimePoint limit, bool with_output) {
     struct Ending {
@@ -55,13 +56,14 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
         left.push_back({process.get(), StopLadder{process->stop_policy(), first}});
     }
     std::vector<PollItem> items;
+    const auto give_up = deadline_after(limit, std::chrono::milliseconds{500});
     for (;;) {
         const auto now = Clock::now();
         auto wake = limit > now ? limit : TimePoint::max();
         bool blind = false;
         items.clear();
         std::erase_if(left, [&](Ending& ending) { return ending.process->collect(); });
-        if (left.empty()) return;
+        if (left.empty() || now >= give_up) return;
         for (auto& [process, ladder] : left) {
             if (now >= limit) ladder.hurry();
             process->take_step(ladder.advance(now));
@@ -151,7 +153,10 @@ private:
 
     static void register_hooks_once() {
         [[maybe_unused]] static const bool once = [] {
-            call_in_forked_copies([] { fork_epoch().fetch_add(1); });
+            call_in_forked_copies([] {
+                fork_epoch().fetch_add(1);
+                StderrSink::start_over();
+            });
             call_at_exit([] { at_exit(); });
             return true;
         }();

@@ -60,15 +60,19 @@ public:
         flush();
     }
 
-    // Serves until the worker shall leave or the connection ends.
-    void run() {
-        if (concurrency_ == 1) return run_alone();
+    // Serves until the worker shall leave or the connection ends. False: for lack of memory.
+    bool run() {
+        if (concurrency_ == 1) {
+            run_alone();
+            return !exhausted_;
+        }
         std::vector<std::thread> threads;
         for (unsigned slot = 1; slot < concurrency_; ++slot) {
             threads.emplace_back([this, slot] { take_turns(slot); });
         }
         take_turns(0);
         for (auto& thread : threads) thread.join();
+        return !exhausted_;
     }
 
 private:
@@ -165,17 +169,21 @@ private:
             }
         } catch (const FramingError&) {
             // The parent sends no such thing. It learns by the end of this process.
+        } catch (const std::bad_alloc&) {
+            exhausted_ = true;
         }
     }
 
     // One of several threads: takes a request, lets the next thread read, handles it.
     void take_turns(std::size_t slot) {
-        OutgoingMessage answer;
-        for (;;) {
-            auto task = next_task(slot);
-            if (!task) break;
-            handle(slot, task->wanted, task->view(), answer);
-            flush();
+        try {
+            OutgoingMessage answer;
+            while (auto task = next_task(slot)) {
+                handle(slot, task->wanted, task->view(), answer);
+                flush();
+            }
+        } catch (const std::bad_alloc&) {
+            exhausted_ = true;
         }
         // The others must not wait for what will not come.
         ::shutdown(channel_->fd(), SHUT_RD);
@@ -286,7 +294,10 @@ private:
     // Another request is here already: its answer leaves together with this one, unless its handler
     // takes long.
     void hold_back() {
-        if (ticking_.exchange(true)) return;
+        {
+            const Lock lock{writing_};  // the helper stops ticking only when nothing is held back
+            if (std::exchange(ticking_, true)) return;
+        }
         ensure_helper();
         helper_wake_.notify();
     }
@@ -317,22 +328,22 @@ private:
 
     void help() {
         int quiet_ticks = 0;
+        bool ticking = false;
         while (!helper_ends_.load()) {
-            const bool ticking = ticking_.load();
             PollItem item = readable(helper_wake_.fd());
             wait_ready({&item, 1},
                        ticking ? Clock::now() + std::chrono::milliseconds{1} : TimePoint::max());
             helper_wake_.drain();
             guard_.calls().fire();
-            if (!ticking) continue;
-            if (Lock lock{writing_}; channel_->has_output()) {
+            Lock lock{writing_};
+            if (ticking && channel_->has_output()) {
                 channel_->flush(lock);
                 quiet_ticks = 0;
-            }
-            if (++quiet_ticks == 50) {
-                ticking_.store(false);
+            } else if (ticking && ++quiet_ticks == 50) {
+                ticking_ = false;
                 quiet_ticks = 0;
             }
+            ticking = ticking_;
         }
     }
 
@@ -343,6 +354,8 @@ private:
     const std::uint64_t max_message_bytes_;
     const bool mark_severity_;
 
+    std::atomic<bool> exhausted_{false};  // no memory for a request or an answer
+
     std::mutex reading_;
     std::mutex writing_;
 
@@ -350,7 +363,7 @@ private:
     std::thread helper_;
     WakeUp helper_wake_;
     std::atomic<bool> helper_ends_{false};
-    std::atomic<bool> ticking_{false};
+    bool ticking_ = false;  // the helper looks after answers; under writing_
 };
 
 }  // namespace detail

@@ -6,8 +6,9 @@
 // - The end of the worker is the end of its process, never that of the connection.
 // - Any thread may find out about that end; collect() settles everything, once.
 //
-// Locks, in the order they may be taken: collecting_, reading_, mutex_, then one of process_mutex_,
-// watching_, output_mutex_.
+// Locks, in the order they may be taken: the supervisor's, collecting_, reading_, mutex_, then one
+// of process_mutex_, watching_, output_mutex_; below those only the runtime's, an AsyncCall's and
+// the StderrSink's.
 #pragma once
 
 #include <tether/config.hpp>
@@ -17,6 +18,7 @@
 #include <tether/detail/child_process.hpp>
 #include <tether/detail/control_link.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/host_mutex.hpp>
 #include <tether/detail/output_pump.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/runtime.hpp>
@@ -57,15 +59,18 @@ public:
         if (runtime.exiting()) throw exiting(worker_name(options));
         auto output = std::make_unique<OutputPump>(options.output);
         auto worker = launch_or_throw(options, protocol, generation, *output);
-        output->set_identity(worker_name(options), worker.process.pid());
-        std::shared_ptr<Session> session{new Session(options, protocol, generation,
-                                                     std::move(on_end), std::move(worker),
-                                                     std::move(output), runtime)};
-        if (!runtime.add(session)) {
-            session->take_step(StopLadder::Step::kill);
-            throw exiting(session->name_);
+        std::shared_ptr<Session> session;
+        try {
+            output->set_identity(worker_name(options), worker.process.pid());
+            session.reset(new Session(options, protocol, generation, std::move(on_end), worker,
+                                      std::move(output), runtime));
+            if (!runtime.add(session)) throw exiting(session->name_);
+            session->watch_everything();
+        } catch (...) {  // nobody is there to end it
+            if (session != nullptr) session->abandon();
+            worker.process.discard();
+            throw;
         }
-        session->watch_everything();
         return session;
     }
 
@@ -99,15 +104,19 @@ public:
     std::uint64_t submit(Call& call) {
         Lock lock{mutex_};
         if (ending_) return 0;
-        const auto number = call.number = calls_.add(call);
-        call.message.open(FrameType::request, call.info.index, call.number, time_left(call));
-        if (call.is_async()) {
-            ++async_calls_;
-            watch_deadline(call);
-        }
         const auto alive = call.keep_alive();
-        channel_.send(call.message, lock);
-        if (channel_.blocked()) wait_for_room();
+        const auto number = call.number = calls_.add(call);
+        if (call.is_async()) ++async_calls_;
+        try {
+            call.message.open(FrameType::request, call.info.index, number, time_left(call));
+            if (call.is_async()) watch_deadline(call);
+            channel_.send(call.message, lock);
+        } catch (...) {
+            if (!call.message.done()) channel_.release(call.message, lock);
+            forget(call);
+            throw;
+        }
+        if (leader_ != nullptr || call.is_async()) see_to_room();
         if (wants_background_reader()) watch_input();
         return number;
     }
@@ -117,6 +126,7 @@ public:
         Lock lock{mutex_};
         bool leading = false;
         bool looked_again = false;
+        const Departure departure{*this, call, leading, lock};
         while (!call.settled) {
             if (call.cancelled) {
                 give_up(call, errc::cancelled, lock);
@@ -137,9 +147,6 @@ public:
                 follow(call, lock);
             }
         }
-        if (leading) leader_ = nullptr;
-        if (leading || call.promoted) appoint_reader();
-        if (!call.message.done()) channel_.release(call.message, lock);
     }
 
     // From another thread than the one in wait(), or instead of it.
@@ -202,7 +209,8 @@ public:
     }
 
     bool collect() override {
-        const std::scoped_lock collecting{collecting_};
+        const auto collecting = collecting_.lock(runtime_.exiting());
+        if (!collecting) return false;
         if (finished_) return true;
         const auto ended = reap();
         if (!ended) return false;
@@ -212,11 +220,12 @@ public:
         for (int round = 0; round < 64 && read_available(nullptr); ++round) {
         }
         read_control();
-        {
-            const std::scoped_lock lock{output_mutex_};
+        std::string tail;
+        if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
             output_->finish();
+            tail = output_->tail();
         }
-        finish(*ended);
+        finish(*ended, std::move(tail));
         finished_ = true;
         return true;
     }
@@ -228,7 +237,8 @@ public:
         }
         const bool tells_its_end = items.back().fd != -1;
         if (!with_output) return tells_its_end;
-        const std::scoped_lock lock{output_mutex_};
+        const auto lock = output_mutex_.lock(runtime_.exiting());
+        if (!lock) return tells_its_end;
         for (const auto& stream : output_->streams()) {
             if (stream.pipe && !stream.ended) items.push_back(readable(stream.pipe.get()));
         }
@@ -236,7 +246,8 @@ public:
     }
 
     void pump_output() override {
-        const std::scoped_lock lock{output_mutex_};
+        const auto lock = output_mutex_.lock(runtime_.exiting());
+        if (!lock) return;
         for (auto& stream : output_->streams()) output_->pump(stream);
         output_->flush();
     }
@@ -245,7 +256,7 @@ public:
 
 private:
     Session(const WorkerOptions& options, const ProtocolId& protocol, std::uint64_t generation,
-            OnEnd on_end, LaunchedWorker worker, std::unique_ptr<OutputPump> output,
+            OnEnd on_end, LaunchedWorker& worker, std::unique_ptr<OutputPump> output,
             Runtime& runtime)
         : runtime_(runtime),
           name_(worker_name(options)),
@@ -256,10 +267,18 @@ private:
           worker_secret_(worker.worker_secret),
           pid_(worker.process.pid()),
           on_end_(std::move(on_end)),
-          process_(std::move(worker.process)),
           control_(std::move(worker.control)),
           output_(std::move(output)),
-          channel_(std::move(worker.connection), options.max_message_bytes) {}
+          channel_(std::move(worker.connection), options.max_message_bytes) {
+        process_ = std::move(worker.process);  // last: what throws leaves it to the caller
+    }
+
+    void abandon() {
+        close_watches();
+        runtime_.remove(shared_from_this());
+        const std::scoped_lock lock{process_mutex_};
+        process_.discard();
+    }
 
     static CallError exiting(const std::string& name) {
         return {errc::stopped,
@@ -279,6 +298,32 @@ private:
     }
 
     // --- Reading
+
+    // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
+    // lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
+    // followed: its leader may have gone at the same time.
+    struct Departure {
+        Departure(Session& the_session, BlockingCall& the_call, const bool& is_leading,
+                  Lock& the_lock)
+            : session(the_session), call(the_call), leading(is_leading), lock(the_lock) {}
+        Departure(const Departure&) = delete;
+        Departure& operator=(const Departure&) = delete;
+        ~Departure() {
+            if (!lock.owns_lock()) lock.lock();
+            if (leading) session.leader_ = nullptr;
+            std::erase(session.followers_, &call);
+            try {
+                if (!call.message.done()) session.release(call, lock);
+                if (!call.settled) session.forget(call);
+                session.appoint_reader();
+            } catch (...) {  // out of memory; the next caller tries again
+            }
+        }
+        Session& session;
+        BlockingCall& call;
+        const bool& leading;
+        Lock& lock;
+    };
 
     // Reads for all until this call is settled, cancelled or due, or there is another reason to
     // look up.
@@ -316,7 +361,7 @@ private:
             return;
         }
         if (wants_background_reader()) watch_input();
-        if (channel_.blocked()) watch_room();
+        see_to_room();
     }
 
     [[nodiscard]] bool wants_background_reader() const noexcept {
@@ -363,8 +408,8 @@ private:
         if (call->info.index != message.index) {
             throw FramingError("an answer of another type than its call");
         }
+        call->outcome.take(message);  // when there is no memory for it, the call is still pending
         calls_.remove(message.number);
-        call->outcome.take(message);
         settle(*call, reader);
     }
 
@@ -421,8 +466,10 @@ private:
 
     void give_up(Call& call, errc cause, Lock& lock) {
         auto sent = Outbox::Withdrawn::sent;
-        if (!call.message.done()) sent = channel_.release(call.message, lock);
-        if (call.settled) return;
+        const auto number = call.number;
+        if (!call.message.done()) sent = release(call, lock);
+        // Meanwhile the worker may have ended, and the call may be on its way to the next.
+        if (calls_.find(number) != &call) return;
         if (sent == Outbox::Withdrawn::sent) {
             calls_.abandon(call.number);
             send_control(cancel_record(call.number));
@@ -449,13 +496,31 @@ private:
         return std::max<std::uint64_t>(1, to_microseconds(call.info.deadline - Clock::now()));
     }
 
-    // The socket is full: whoever polls must learn of it.
-    void wait_for_room() {
+    // After anything that may have sent. When the socket is full, whoever polls must learn of it.
+    void see_to_room() {
+        if (!channel_.blocked()) return;
         if (leader_ != nullptr) {
             wake_.notify();
-        } else if (async_calls_ != 0) {
+        } else {
             watch_room();
-        }  // else a blocking caller polls next
+        }
+    }
+
+    Outbox::Withdrawn release(Call& call, Lock& lock) {
+        const auto result = channel_.release(call.message, lock);
+        see_to_room();
+        return result;
+    }
+
+    // As if it had never been made.
+    void forget(Call& call) noexcept {
+        if (calls_.find(call.number) != &call) return;
+        if (call.message.opened()) {
+            calls_.abandon(call.number);
+        } else {
+            calls_.remove(call.number);
+        }
+        if (call.is_async()) --async_calls_;
     }
 
     // --- The control channel
@@ -515,7 +580,8 @@ private:
         return process_.reap_if_ended();
     }
 
-    std::shared_ptr<const ExitReport> make_report(const Ended& ended, const Reason& reason) const {
+    std::shared_ptr<const ExitReport> make_report(const Ended& ended, const Reason& reason,
+                                                  std::string tail) const {
         const auto now = Clock::now();
         auto report = std::make_shared<ExitReport>();
         report->worker = name_;
@@ -525,19 +591,19 @@ private:
         report->uptime = to_milliseconds(now - started_);
         report->peak_memory_bytes = ended.peak_memory_bytes;
         report->note = reason.text;
-        report->stderr_tail = output_->tail();
+        report->stderr_tail = std::move(tail);
         report->calls_in_flight = describe_calls(calls_.calls(), now);
         return report;
     }
 
-    void finish(const Ended& ended) {
+    void finish(const Ended& ended, std::string tail) {
         SessionEnd end;
         errc cause{};
         {
             const Lock lock{mutex_};
             ended_ = ending_ = input_closed_ = true;
             const auto reason = verdict(reason_, ended.status, ready_);
-            end.report = make_report(ended, reason);
+            end.report = make_report(ended, reason, std::move(tail));
             end.was_ready = ready_;
             end.expected = reason_ && (reason_->cause == errc::stopped || killed_by_owner_);
             end.error = CallError{reason.cause, to_string(*end.report), end.report};
@@ -602,7 +668,7 @@ private:
     const TimePoint started_ = Clock::now();
     OnEnd on_end_;
 
-    std::mutex collecting_;
+    HostMutex collecting_;
     bool finished_ = false;
 
     std::mutex process_mutex_;
@@ -610,7 +676,7 @@ private:
 
     ControlLink control_;
 
-    std::mutex output_mutex_;
+    HostMutex output_mutex_;
     std::unique_ptr<OutputPump> output_;
 
     std::mutex reading_;  // the channel's reader

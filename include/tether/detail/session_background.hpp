@@ -64,7 +64,8 @@ inline void Session::on_output_ready(std::size_t index) {
     bool written = false;
     bool congested = false;
     {
-        const std::scoped_lock lock{output_mutex_};
+        const auto lock = output_mutex_.lock(runtime_.exiting());
+        if (!lock) return;
         output_->pump(output_->streams()[index]);
         written = output_->flush();
         congested = output_->is_congested();
@@ -146,7 +147,7 @@ inline void Session::on_room() {
     Lock lock{mutex_};
     watching_room_ = false;
     channel_.flush(lock);
-    if (channel_.blocked() && leader_ == nullptr) watch_room();
+    see_to_room();
 }
 
 inline void Session::watch_control_room() {

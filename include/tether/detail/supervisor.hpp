@@ -102,6 +102,7 @@ public:
 
     void launch(std::shared_ptr<AsyncCall> call) noexcept override {
         try {
+            check_not_forked();
             call->settled = false;
             call->outcome.reset();
             launch_or_throw(call);
@@ -111,6 +112,7 @@ public:
     }
 
     void cancel(AsyncCall& call, bool only_unsent) override {
+        if (forked()) return;  // the call is the original's
         const auto ticket = call.ticket();
         if (ticket.session != nullptr) ticket.session->cancel(ticket.number, only_unsent);
         if (const auto parked = unpark(call)) {
@@ -128,7 +130,14 @@ public:
             const Lock lock{mutex_};
             ++restarting_;  // calls wait for the new process
         }
-        end(StopLadder::Step::ask, false);
+        try {
+            end(StopLadder::Step::ask, false);
+        } catch (...) {  // no memory
+            const Lock lock{mutex_};
+            --restarting_;
+            notify();
+            throw;
+        }
         Lock lock{mutex_};
         if (options) options_ = std::move(*options);
         budget_ = RestartBudget{options_.restart};
@@ -338,7 +347,7 @@ private:
         }
         lock.lock();
         starting_ = false;
-        if (session != nullptr && !session->ended()) session_ = std::move(session);
+        if (session != nullptr && ended_generation_ < generation) session_ = std::move(session);
         if (error) {
             budget_.record_failure(Clock::now());
             failed_generation_ = generation;
@@ -351,6 +360,7 @@ private:
     void on_end(const SessionEnd& end) {
         const Lock lock{mutex_};
         last_exit_ = end.report;
+        ended_generation_ = std::max(ended_generation_, end.report->generation);
         if (!end.expected) {
             budget_.record_failure(Clock::now());
             last_error_text_ = to_string(*end.report);
@@ -384,7 +394,9 @@ private:
         if (session != nullptr) {
             const bool alone = runtime_.on_thread() || runtime_.exiting();
             const std::shared_ptr<Endable> endable = session;
-            end_all({&endable, 1}, first, TimePoint::max(), alone);
+            // After the exit hook only what that had to give up is left.
+            const auto limit = runtime_.exiting() ? Clock::now() : TimePoint::max();
+            end_all({&endable, 1}, first, limit, alone);
         }
         const auto report = last_exit();
         return report == nullptr ? std::nullopt : std::optional{report->status};
@@ -421,6 +433,7 @@ private:
     bool stopped_ = false;
     int restarting_ = 0;
     std::uint64_t generation_ = 0;
+    std::uint64_t ended_generation_ = 0;       // the last that ended
     std::optional<CallError> failed_start_;    // of a start that nobody was told of yet
     std::optional<CallError> shared_failure_;  // for all who waited for the start of
     std::uint64_t failed_generation_ = 0;      // this generation

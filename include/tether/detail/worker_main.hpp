@@ -57,6 +57,8 @@ public:
         const int exit_code = serve(std::move(connection), identity);
         std::fflush(stdout);
         kill_descendants();
+        const bool alone = exit_code == 0 && !guard_->asked_to_leave();
+        if (!finds_descendants && alone) end_with_all_descendants();
         return exit_code;
     }
 
@@ -103,8 +105,9 @@ private:
         }
         Service service{std::move(channel), *guard_, *handler, bootstrap_};
         service.welcome(bootstrap_.worker_secret, id_of(*type));
-        service.run();
-        return 0;
+        if (service.run()) return 0;
+        std::fputs("tether: this worker ran out of memory with a request or an answer\n", stderr);
+        return 1;
     }
 
     // The handler whose protocol has the wanted name; any version, so that the error can tell.

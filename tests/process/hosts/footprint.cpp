@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -53,7 +54,7 @@ struct Footprint {
         const auto umask = ::umask(0);
         ::umask(umask);
         add("umask " + std::to_string(umask));
-        add("directory " + std::string{::getcwd(nullptr, 0)});
+        add("directory " + std::filesystem::current_path().string());
         ::rlimit files{};
         ::getrlimit(RLIMIT_NOFILE, &files);
         add("files " + std::to_string(files.rlim_cur));

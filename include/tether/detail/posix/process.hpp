@@ -3,15 +3,19 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/process_tree.hpp>
 #include <tether/exit_status.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <sys/ioctl.h>
@@ -59,6 +63,16 @@ public:
     ChildProcess() noexcept = default;
     explicit ChildProcess(::pid_t pid) noexcept
         : pid_(pid), pidfd_(open_pidfd(pid)), gone_(pid <= 0) {}
+    ChildProcess(ChildProcess&& other) noexcept
+        : pid_(other.pid_),
+          pidfd_(std::move(other.pidfd_)),
+          gone_(std::exchange(other.gone_, true)) {}
+    ChildProcess& operator=(ChildProcess&& other) noexcept {
+        pid_ = other.pid_;
+        pidfd_ = std::move(other.pidfd_);
+        gone_ = std::exchange(other.gone_, true);
+        return *this;
+    }
 
     [[nodiscard]] ::pid_t pid() const noexcept { return pid_; }
     // Becomes readable when the process ends; -1 where it must be asked from time to time.
@@ -78,7 +92,7 @@ public:
     // first, so that nothing escapes by forking or being reaped meanwhile.
     void kill_tree() const noexcept {
         signal(SIGSTOP);
-        if (!gone_) kill_children_of(pid_, 0);
+        if (!gone_) kill_descendants_of(pid_);
         signal(SIGKILL);
     }
 
@@ -86,8 +100,11 @@ public:
     std::optional<Ended> reap_if_ended() noexcept {
         if (gone_) return std::nullopt;
         ::siginfo_t info{};
-        const int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), info)
-                                  : wait_by(P_PID, static_cast<int>(pid_), info);
+        int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), info) : -1;
+        // An old kernel, or a filter of system calls, may know no such type.
+        if (!pidfd_ || (result != 0 && errno != ECHILD)) {
+            result = wait_by(P_PID, static_cast<int>(pid_), info);
+        }
         if (result != 0) {
             // The host reaped it. The number may belong to a stranger: touch nothing by number.
             gone_ = true;
@@ -104,6 +121,14 @@ public:
             ended.peak_memory_bytes = peak_bytes(usage);
         }
         return ended;
+    }
+
+    // For a child that nobody came to own: ends it and reaps it.
+    void discard() noexcept {
+        if (gone_) return;
+        kill_tree();
+        gone_ = true;
+        retry([&] { return ::waitpid(pid_, nullptr, 0); });
     }
 
     void close() noexcept { pidfd_.reset(); }
@@ -176,26 +201,41 @@ private:
         return found;
     }
 
-    // Depth first. A child's number stays its own while its stopped parent cannot reap it; the
-    // second look makes sure that the pidfd is of the process that was listed.
-    static void kill_children_of(::pid_t parent, int depth) noexcept {
-        if (depth == 64) return;
+    static std::vector<::pid_t> children_of(::pid_t parent) noexcept {
         std::vector<::pid_t> children;
+        for_each_child(parent, [&](::pid_t pid) {
+            try {
+                children.push_back(pid);
+            } catch (...) {  // no memory: those found so far
+            }
+        });
+        return children;
+    }
+
+    // `parent` is stopped and a subreaper: it reaps nobody, so numbers stay with their processes,
+    // and the children of those that end become its own. The second look makes sure that the pidfd
+    // is of the process that was listed.
+    static void kill_descendants_of(::pid_t parent) noexcept {
+        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{200});
         try {
-            for_each_child(parent, [&](::pid_t pid) { children.push_back(pid); });
-        } catch (...) {
-            return;
-        }
-        for (const auto child : children) {
-            const auto handle = open_pidfd(child);
-            if (!handle || !is_child_of(child, parent)) continue;
-            signal_pidfd(handle.get(), SIGSTOP);
-            kill_children_of(child, depth + 1);
-            signal_pidfd(handle.get(), SIGKILL);
+            std::vector<::pid_t> known;
+            for (bool found = true; std::exchange(found, false);) {
+                for (const auto child : children_of(parent)) {
+                    if (std::ranges::find(known, child) != known.end()) continue;
+                    known.push_back(child);
+                    found = true;
+                    const auto handle = open_pidfd(child);
+                    if (!handle || !is_child_of(child, parent)) continue;
+                    signal_pidfd(handle.get(), SIGKILL);
+                    PollItem item = readable(handle.get());
+                    wait_ready({&item, 1}, deadline);
+                }
+            }
+        } catch (...) {  // no memory: the process group is killed all the same
         }
     }
 #else
-    static void kill_children_of(::pid_t, int) noexcept {}
+    static void kill_descendants_of(::pid_t) noexcept {}
 #endif
 
     ::pid_t pid_ = 0;

@@ -30,6 +30,9 @@ inline void nap(std::chrono::microseconds time) noexcept {
     }
 }
 
+// Otherwise only the process group can be killed, with whoever kills it.
+inline constexpr bool finds_descendants = TETHER_HAS_PROC_CHILDREN != 0;
+
 #if TETHER_HAS_PROC_CHILDREN
 
 // A path below /proc, put together on the stack.

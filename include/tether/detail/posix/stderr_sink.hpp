@@ -1,21 +1,29 @@
 // Why: the host's stderr may be a stopped terminal, a full pipe or closed, and none of that may
-// hold up anybody. It is only ever written when poll() promises room, in pieces that then fit.
+// hold up anybody. It is written without blocking, through a description of the file of our own: to
+// make the host's non-blocking would change it for all who share it, and where poll() promises room
+// a terminal may have it for a single byte, or another writer may take it first.
 #pragma once
 
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
+#include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/signals.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+
+#include <fcntl.h>
+#include <sys/stat.h>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -32,9 +40,15 @@ public:
 
     // Leaked on purpose: lines may still come in during exit.
     static StderrSink& instance() {
-        static StderrSink& sink = *new StderrSink;
-        return sink;
+        auto* sink = current().load();
+        if (sink != nullptr) return *sink;
+        auto fresh = std::make_unique<StderrSink>();
+        if (current().compare_exchange_strong(sink, fresh.get())) return *fresh.release();
+        return *sink;
     }
+
+    // In a forked copy: the lines are the original's, and nobody may be left to unlock the mutex.
+    static void start_over() noexcept { current().store(nullptr); }
 
     // Queues one line of the worker `source`, or a piece of one that goes on.
     void add(std::uint64_t source, std::string_view prefix, std::string_view text,
@@ -74,7 +88,9 @@ public:
     // Writes what the host's stderr takes right now. True when nothing is left.
     bool flush() {
         const std::scoped_lock lock{mutex_};
-        while (write_piece()) {
+        if (queue_.empty()) return true;
+        const auto own = open_again(STDERR_FILENO);
+        while (write_piece(own ? own.get() : STDERR_FILENO)) {
         }
         return queue_.empty();
     }
@@ -123,13 +139,30 @@ private:
         return written_;
     }
 
-    bool write_piece() {
+    static std::atomic<StderrSink*>& current() noexcept {
+        static std::atomic<StderrSink*> sink{nullptr};
+        return sink;
+    }
+
+    // A non-blocking description of a terminal's or pipe's own. Others need none, or can have none.
+    static Descriptor open_again([[maybe_unused]] int fd) noexcept {
+#if defined(__linux__)
+        struct ::stat status {};
+        if (::fstat(fd, &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode))) {
+            const int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+            return Descriptor{::open("/proc/self/fd/2", flags)};
+        }
+#endif
+        return {};
+    }
+
+    bool write_piece(int fd) {
         if (queue_.empty() || !ready_now(STDERR_FILENO, POLLOUT)) return false;
         gather();
         auto size = std::min(out_.size(), piece);
         const auto newline = out_.rfind('\n', size - 1);
         if (newline != std::string::npos) size = newline + 1;
-        const auto count = write_without_sigpipe(STDERR_FILENO, out_.data(), size);
+        const auto count = write_without_sigpipe(fd, out_.data(), size);
         if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
         // A closed stderr takes everything.
         take(count < 0 ? out_.size() : static_cast<std::size_t>(count));

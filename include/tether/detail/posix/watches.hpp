@@ -42,27 +42,34 @@ struct Watches {
         if (descriptor.is_open()) static_cast<void>(descriptor.release());
     }
 
-    // Calls act(owner) once the descriptor is ready, unless it is let go before.
+    // Calls act(owner) once the descriptor is ready, unless it is let go before or the owner is
+    // gone: what was cancelled waits for the background thread, and must not keep the owner until
+    // then.
     template <class Owner, class Act>
     static void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
-                           std::shared_ptr<Owner> owner, Act act) {
+                           const std::shared_ptr<Owner>& owner, Act act) {
         if (!descriptor.is_open()) descriptor.assign(fd);
         descriptor.async_wait(
             to_write ? WatchedDescriptor::wait_write : WatchedDescriptor::wait_read,
-            [owner = std::move(owner), act](const std::error_code& error) {
-                if (!error) act(*owner);
-            });
+            if_there(owner, act));
     }
 
-    // Calls act(owner) at `when`, unless the timer is set again or destroyed before.
+    // Calls act(owner) at `when`, unless the timer is set again or destroyed before, or the owner
+    // is gone.
     template <class Owner, class Act>
-    static void at(asio::steady_timer& timer, TimePoint when, std::shared_ptr<Owner> owner,
+    static void at(asio::steady_timer& timer, TimePoint when, const std::shared_ptr<Owner>& owner,
                    Act act) {
         if (when == TimePoint::max()) return;
         timer.expires_at(when);
-        timer.async_wait([owner = std::move(owner), act](const std::error_code& error) {
-            if (!error) act(*owner);
-        });
+        timer.async_wait(if_there(owner, act));
+    }
+
+    template <class Owner, class Act>
+    static auto if_there(const std::shared_ptr<Owner>& owner, Act act) {
+        return [weak = std::weak_ptr<Owner>{owner}, act](const std::error_code& error) {
+            if (error) return;
+            if (const auto there = weak.lock()) act(*there);
+        };
     }
 
     WatchedDescriptor end;                    // the worker's pidfd

@@ -1,0 +1,58 @@
+// Why: a mutex that is held while the host's own code runs (a callback). That code may call exit(),
+// or wait for the thread that does. During exit such a mutex is therefore tried, never waited for.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+class HostMutex {
+public:
+    class Lock {
+    public:
+        Lock() noexcept = default;
+        Lock(Lock&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+        Lock& operator=(Lock&&) = delete;
+        ~Lock() {
+            if (mutex_ == nullptr) return;
+            mutex_->holder_.store({});
+            mutex_->mutex_.unlock();
+        }
+        [[nodiscard]] explicit operator bool() const noexcept { return mutex_ != nullptr; }
+
+    private:
+        friend class HostMutex;
+        explicit Lock(HostMutex& mutex) noexcept : mutex_(&mutex) {
+            mutex.holder_.store(std::this_thread::get_id());
+        }
+        HostMutex* mutex_ = nullptr;
+    };
+
+    // With `exiting` the result may be no lock.
+    [[nodiscard]] Lock lock(bool exiting) {
+        if (!exiting) {
+            mutex_.lock();
+            return Lock{*this};
+        }
+        if (holder_.load() == std::this_thread::get_id()) return {};
+        for (int round = 0; round < 50; ++round) {
+            if (mutex_.try_lock()) return Lock{*this};
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+        }
+        return {};
+    }
+
+private:
+    std::mutex mutex_;
+    std::atomic<std::thread::id> holder_{};
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END
