@@ -7,15 +7,15 @@ cmake_minimum_required(VERSION 3.25)
 
 # <layer> <regular expression for the path below tether/>: the first that matches counts.
 set(layers
-    "0 ^(version|config|fwd|error|exit_status|logging|options|bytes|worker_state)\\.hpp$"
+    "0 ^(version|config|fwd|error|exit_status|limits|logging|options|bytes|worker_state)\\.hpp$"
     "0 ^detail/(binary|block_cache|remote_cause)\\.hpp$"
     "1 ^(protocol|handler|codec)\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|call_table|lifecycle)\\.hpp$"
-    "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|post_mortem)\\.hpp$"
+    "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|overdue_calls|post_mortem)\\.hpp$"
     "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|worker_mark)\\.hpp$"
     "3 ^detail/(async_call|executor_hold|pending_list)\\.hpp$"
     "3 ^detail/(posix|windows)/"
-    "4 ^detail/(session|session_background|supervisor|service|worker_main|loopback|call_front)\\.hpp$"
+    "4 ^detail/(session|session_background|session_health|supervisor|service|worker_main|loopback|call_front)\\.hpp$"
     "5 ^(worker|worker_pool|serve|loopback_worker)\\.hpp$"
     "6 ^tether\\.hpp$")
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/limits.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -133,10 +134,30 @@ struct ExitReport {
     ExitStatus status{};                 ///< how it ended
     std::chrono::milliseconds uptime{};  ///< from spawn until its end was seen
     std::uint64_t peak_memory_bytes{};   ///< largest resident set of the process; 0 when unknown
-    std::string note{};                  ///< why Tether ended it, where Tether did
-    std::string stderr_tail{};           ///< the last of its stderr, at most `Output` keeps
+    bool killed_from_outside{};          ///< by a SIGKILL that Tether did not send
+    /// Out-of-memory kills that the kernel counted while it lived, in the control group that it
+    /// shared with the parent; nothing where that cannot be read.
+    std::optional<std::uint64_t> oom_kills{};
+    Limits limits{};            ///< `WorkerOptions::limits`
+    std::string note{};         ///< why Tether ended it, where Tether did
+    std::string stderr_tail{};  ///< the last of its stderr, at most `Output` keeps
     std::vector<CallInFlight> calls_in_flight{};  ///< what it was asked and had not answered
 };
+
+namespace detail {
+
+inline std::string describe_foreign_kill(const ExitReport& report) {
+    const auto kills = report.oom_kills.value_or(0);
+    if (kills != 0) {
+        return "most likely for lack of memory: the kernel counted " + std::to_string(kills) +
+               " out-of-memory kill" + (kills == 1 ? "" : "s") + " in its control group meanwhile";
+    }
+    const std::string text = "it was not killed by this program";
+    if (!report.oom_kills) return text + " but by another, or by the kernel for lack of memory";
+    return text + ", and the kernel counted no out-of-memory kill in its control group";
+}
+
+}  // namespace detail
 
 /// A short paragraph that a tool can show its user as it is, without a newline at the end.
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
@@ -149,7 +170,9 @@ struct ExitReport {
         text +=
             ", peak memory " + std::to_string(report.peak_memory_bytes / (1024 * 1024)) + " MiB";
     }
+    if (report.limits != Limits{}) text += ", limited to " + to_string(report.limits);
     if (!report.note.empty()) text += "; " + report.note;
+    if (report.killed_from_outside) text += "; " + detail::describe_foreign_kill(report);
     for (const auto& call : report.calls_in_flight) {
         text += "\n  in flight: " + call.request + " (call " + std::to_string(call.id) + ", " +
                 std::to_string(call.age.count()) + " ms)";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/limits.hpp>
 #include <tether/logging.hpp>
 
 #include <chrono>
@@ -79,6 +80,30 @@ struct RestartPolicy {
 
     /// The longest pause.
     Duration max_pause = std::chrono::seconds{5};
+};
+
+/// What becomes of a worker whose handler ignores that its call has expired.
+///
+/// A call whose timeout passes ends at once; its handler is asked to stop, but may go on, and calls
+/// behind it wait. Once `grace` is over too, the worker's guard thread is asked whether that
+/// handler still runs: one that waits in line behind a long call without a deadline is not stuck,
+/// however long that takes. A worker that is *stopped* (`SIGSTOP`) when a call expires is stuck at
+/// once.
+struct StuckPolicy {
+    enum class Action : std::uint8_t {
+        /// The worker is killed with `errc::worker_stuck`, and the next call starts another. With
+        /// `concurrency` above one it takes no more calls, and is killed when the others that run
+        /// in it are done.
+        replace,
+        report,  ///< a line of severity `warning` in the worker's output says so, once for each
+                 ///< call
+        keep,    ///< nothing: only a call's timeout matters
+    };
+
+    Action action = Action::replace;
+
+    /// From the deadline on, for the handler to notice `stop_requested()` and return.
+    Duration grace = std::chrono::seconds{2};
 };
 
 /// Where the output of a worker goes: what it writes to stdout and stderr, and
@@ -166,6 +191,16 @@ struct WorkerOptions {
     /// Starting again after a crash.
     RestartPolicy restart{};
 
+    /// What becomes of it when a handler ignores its deadline.
+    StuckPolicy stuck{};
+
+    /// After this long without a call the worker is stopped; the next call starts another. It may
+    /// take up to twice as long.
+    Duration idle_timeout = no_timeout;
+
+    /// What the operating system holds it to.
+    Limits limits{};
+
     /// Where the worker's output goes.
     Output output{};
 
@@ -185,8 +220,7 @@ template <class Request>
 struct CallOptions {
     /// From the call until its answer, queueing and starting the worker included. Decides before
     /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`. The
-    /// handler is asked to stop then; while it does not, calls behind it wait: `kill()` the worker
-    /// where it may ignore that.
+    /// handler is asked to stop then; what happens while it does not, `WorkerOptions::stuck` says.
     std::optional<Duration> timeout{};
 
     /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's

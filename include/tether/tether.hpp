@@ -7,6 +7,7 @@
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
 #include <tether/handler.hpp>
+#include <tether/limits.hpp>
 #include <tether/logging.hpp>
 #include <tether/loopback_worker.hpp>
 #include <tether/options.hpp>

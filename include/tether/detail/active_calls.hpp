@@ -75,6 +75,12 @@ public:
         early_[early_used_++] = number;
     }
 
+    [[nodiscard]] bool is_running(std::uint64_t number) noexcept {
+        const std::scoped_lock lock{mutex_};
+        return std::any_of(slots_.get(), slots_.get() + count_,
+                           [&](const Slot& slot) { return slot.number == number; });
+    }
+
     void stop_all() noexcept {
         const std::scoped_lock lock{mutex_};
         stop_all_ = true;

@@ -25,6 +25,15 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
+template <class Refuse>
+void check_limits(const Limits& limits, const Refuse& refuse) {
+    if (limits.memory_bytes == std::uint64_t{0}) refuse("limits.memory_bytes is 0");
+    if (limits.cpu_time && limits.cpu_time->count() <= 0) refuse("limits.cpu_time is not positive");
+    if (limits.nice && (*limits.nice < -20 || *limits.nice > 19)) {
+        refuse("limits.nice is not between -20 and 19");
+    }
+}
+
 inline void check_options(const WorkerOptions& options) {
     const auto refuse = [](const std::string& what) {
         throw std::invalid_argument("tether::WorkerOptions: " + what);
@@ -38,6 +47,9 @@ inline void check_options(const WorkerOptions& options) {
     if (options.call_timeout <= Duration::zero()) {
         refuse("call_timeout is not positive; tether::no_timeout waits for ever");
     }
+    if (options.idle_timeout <= Duration::zero()) refuse("idle_timeout is not positive");
+    if (options.stuck.grace < Duration::zero()) refuse("stuck.grace is negative");
+    check_limits(options.limits, refuse);
     if (options.name.size() > 256) refuse("name is longer than 256 bytes");
     for (const auto& [name, value] : options.environment) {
         if (name.empty() || name.find('=') != std::string::npos ||

@@ -64,6 +64,11 @@ public:
     // An answer came for no pending call: true when somebody had waited for it once.
     bool forget(std::uint64_t number) { return abandoned_.erase(number) != 0; }
 
+    // It was settled, and its answer has not come yet.
+    [[nodiscard]] bool is_abandoned(std::uint64_t number) const {
+        return abandoned_.contains(number);
+    }
+
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::size_t abandoned() const noexcept { return abandoned_.size(); }
 

@@ -71,6 +71,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     bootstrap.concurrency = options.concurrency;
     bootstrap.max_message_bytes = options.max_message_bytes;
     bootstrap.orphan_grace_us = to_microseconds(options.orphan_grace);
+    bootstrap.limits = options.limits;
     bootstrap.parent_pid = static_cast<std::uint64_t>(::getpid());
     return bootstrap;
 }

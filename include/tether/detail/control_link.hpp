@@ -11,6 +11,7 @@
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -37,6 +38,7 @@ public:
     struct Received {
         bool open = true;  // the worker has not closed its end
         std::optional<StartFailure> failure{};
+        std::vector<std::uint64_t> running{};  // requests whose handlers still run
     };
 
     // What has arrived, without waiting.
@@ -52,6 +54,9 @@ public:
             while (const auto record = in_.next()) {
                 if (record->type == ControlType::failed) {
                     result.failure = StartFailure::decode(record->content);
+                }
+                if (record->type == ControlType::running) {
+                    result.running.push_back(BinaryReader{record->content}.number<std::uint64_t>());
                 }
             }
         }

@@ -108,7 +108,17 @@ private:
                 calls_.cancel(BinaryReader{record->content}.number<std::uint64_t>());
                 tell_helper();
             }
+            if (record->type == ControlType::probe) {
+                confirm_running(BinaryReader{record->content}.number<std::uint64_t>());
+            }
         }
+    }
+
+    void confirm_running(std::uint64_t number) noexcept {
+        if (!calls_.is_running(number)) return;
+        const auto record = running_record(number);
+        const ConstBuffer buffer{record.data(), record.size()};
+        send_some(control_.get(), {&buffer, 1});
     }
 
     void tell_helper() noexcept {

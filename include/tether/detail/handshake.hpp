@@ -5,11 +5,14 @@
 #include <tether/config.hpp>
 #include <tether/detail/binary.hpp>
 #include <tether/error.hpp>
+#include <tether/limits.hpp>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -69,6 +72,32 @@ inline std::string describe_mismatch(const ProtocolId& wanted, const ProtocolId&
            "program than in the parent's, under the same version";
 }
 
+// Four numbers, the largest of which stands for "no limit".
+inline constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::max();
+
+inline void write_limits(BinaryWriter& out, const Limits& limits) {
+    out.number(limits.memory_bytes.value_or(no_limit));
+    out.number(limits.cpu_time ? static_cast<std::uint64_t>(limits.cpu_time->count()) : no_limit);
+    out.number(limits.core_bytes.value_or(no_limit));
+    out.number(limits.nice ? static_cast<std::uint64_t>(*limits.nice + 20) : no_limit);
+}
+
+inline Limits read_limits(BinaryReader& in) {
+    const auto next = [&]() -> std::optional<std::uint64_t> {
+        const auto number = in.number<std::uint64_t>();
+        return number == no_limit ? std::nullopt : std::optional{number};
+    };
+    Limits limits;
+    limits.memory_bytes = next();
+    if (const auto seconds = next()) {
+        limits.cpu_time = std::chrono::seconds{static_cast<std::int64_t>(*seconds)};
+    }
+    limits.core_bytes = next();
+    if (const auto nice = next())
+        limits.nice = static_cast<int>(std::min<std::uint64_t>(*nice, 39)) - 20;
+    return limits;
+}
+
 // parent -> worker on the control channel, before anything else.
 struct Bootstrap {
     std::string worker{};
@@ -84,6 +113,7 @@ struct Bootstrap {
     std::uint64_t max_message_bytes = 0;
     std::uint64_t orphan_grace_us = 0;
     std::uint64_t parent_pid = 0;
+    Limits limits{};
 
     [[nodiscard]] std::string encode() const {
         std::string bytes;
@@ -92,9 +122,11 @@ struct Bootstrap {
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
         const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
-                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U);
+                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
+                           (limits != Limits{} ? 16U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
+        if (limits != Limits{}) write_limits(out, limits);
         return bytes;
     }
 
@@ -118,6 +150,7 @@ struct Bootstrap {
         result.max_message_bytes = in.number<std::uint64_t>();
         result.orphan_grace_us = in.number<std::uint64_t>();
         result.parent_pid = in.number<std::uint64_t>();
+        if ((flags & 16) != 0) result.limits = read_limits(in);
         if (!in.at_end()) return std::nullopt;
         return result;
     }
@@ -152,7 +185,9 @@ enum class ControlType : std::uint8_t {
     bootstrap = 1,  // parent -> worker
     cancel = 2,     // parent -> worker: the number of a request, 8 bytes
     stop = 3,       // parent -> worker: finish and leave
+    probe = 4,      // parent -> worker: does the handler of this request run? 8 bytes
     failed = 16,    // worker -> parent: why it cannot serve
+    running = 17,   // worker -> parent: it does; 8 bytes. No answer if it does not
 };
 
 // A worker's last words when it cannot serve.
@@ -197,6 +232,21 @@ inline std::string cancel_record(std::uint64_t number) {
     std::string content;
     BinaryWriter{content}.number(number);
     return control_record(ControlType::cancel, content);
+}
+
+inline std::string probe_record(std::uint64_t number) {
+    std::string content;
+    BinaryWriter{content}.number(number);
+    return control_record(ControlType::probe, content);
+}
+
+// The same without allocating, for the guard.
+inline std::array<char, 13> running_record(std::uint64_t number) noexcept {
+    std::array<char, 13> bytes;
+    store_le(bytes.data(), std::uint32_t{9});
+    bytes[4] = static_cast<char>(ControlType::running);
+    store_le(bytes.data() + 5, number);
+    return bytes;
 }
 
 // Cuts records out of a stream, in a buffer of fixed size: the worker's guard thread must not

@@ -72,6 +72,16 @@ public:
         }
     }
 
+    // A line of the parent's own, among those of the worker.
+    void say(Severity severity, const std::string& text) {
+        if (output_.mode() == Output::Mode::callback && output_.callback()) {
+            output_.callback()({worker_, pid_, LogSource::log, severity, text});
+        } else if (output_.mode() == Output::Mode::relay) {
+            StderrSink::instance().add(id_, output_.prefix(), worker_ + ": " + text, true);
+            flush();
+        }
+    }
+
     // What the worker says must wait: it is read on when the host's stderr has taken more.
     [[nodiscard]] bool is_congested() const {
         auto& sink = StderrSink::instance();

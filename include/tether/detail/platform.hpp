@@ -10,6 +10,7 @@
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/executable.hpp>
 #include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/memory_events.hpp>
 #include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/process.hpp>
 #include <tether/detail/posix/process_hooks.hpp>

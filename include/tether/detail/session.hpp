@@ -20,6 +20,7 @@
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/host_mutex.hpp>
 #include <tether/detail/output_pump.hpp>
+#include <tether/detail/overdue_calls.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/runtime.hpp>
 #include <tether/error.hpp>
@@ -106,6 +107,7 @@ public:
         if (ending_) return 0;
         const auto alive = call.keep_alive();
         const auto number = call.number = calls_.add(call);
+        last_call_ = call.info.made;
         if (call.is_async()) ++async_calls_;
         try {
             call.message.open(FrameType::request, call.info.index, number, time_left(call));
@@ -264,6 +266,10 @@ private:
           generation_(generation),
           stop_policy_(options.stop),
           start_timeout_(options.start_timeout),
+          stuck_policy_(options.stuck),
+          idle_timeout_(options.idle_timeout),
+          limits_(options.limits),
+          concurrency_(options.concurrency),
           worker_secret_(worker.worker_secret),
           pid_(worker.process.pid()),
           on_end_(std::move(on_end)),
@@ -410,6 +416,7 @@ private:
         }
         call->outcome.take(message);  // when there is no memory for it, the call is still pending
         calls_.remove(message.number);
+        if (call->outcome.is_error_answer) look_at_error(call->outcome);
         settle(*call, reader);
     }
 
@@ -441,13 +448,7 @@ private:
         if (std::exchange(input_closed_, true) || ended_) return;
         ending_ = true;
         // Most likely it is about to end. If not, it is of no use any more.
-        const auto patience = deadline_after(deadline_after(Clock::now(), stop_policy_.drain),
-                                             stop_policy_.terminate);
-        const std::scoped_lock watching{watching_};
-        if (!watches_) return;
-        Watches::at(watches_->lost, patience, shared_from_this(), [](Session& session) {
-            session.kill(errc::framing, "it closed its connection but did not end");
-        });
+        kill_later(errc::framing, "it closed its connection but did not end");
     }
 
     // --- Calls
@@ -457,6 +458,7 @@ private:
         if (call.is_async()) --async_calls_;
         if (&call == leader_ && reader != &call) wake_.notify();
         call.on_settled();
+        if (retirement_ != StopLadder::Step::none && calls_.size() == 0) leave_soon();
     }
 
     void settle_with(Call& call, CallError error) {
@@ -472,7 +474,9 @@ private:
         if (calls_.find(number) != &call) return;
         if (sent == Outbox::Withdrawn::sent) {
             calls_.abandon(call.number);
-            send_control(cancel_record(call.number));
+            // A record would continue a stopped worker, which shall be replaced.
+            const bool stopped = cause == errc::timeout && watch_overdue(call);
+            if (!stopped) send_control(cancel_record(call.number));
         } else {
             calls_.remove(call.number);
         }
@@ -533,6 +537,7 @@ private:
     bool read_control() {
         const auto received = control_.receive();
         if (received.failure) fail(received.failure->cause, received.failure->text);
+        for (const auto number : received.running) on_still_running(number);
         return received.open;
     }
 
@@ -570,6 +575,16 @@ private:
         kill(cause, text);
     }
 
+    // When it has had the time that it has at stop().
+    void kill_later(errc cause, const char* text) {
+        const auto patience = deadline_after(deadline_after(Clock::now(), stop_policy_.drain),
+                                             stop_policy_.terminate);
+        const std::scoped_lock watching{watching_};
+        if (!watches_) return;
+        Watches::at(watches_->lost, patience, shared_from_this(),
+                    [cause, text](Session& session) { session.kill(cause, text); });
+    }
+
     void signal(int number) {
         const std::scoped_lock lock{process_mutex_};
         process_.signal(number);
@@ -590,6 +605,11 @@ private:
         report->status = ended.status;
         report->uptime = to_milliseconds(now - started_);
         report->peak_memory_bytes = ended.peak_memory_bytes;
+        report->killed_from_outside = !reason_ && ended.status.signal() == SIGKILL;
+        if (const auto kills = count_oom_kills(); kills && oom_kills_before_) {
+            report->oom_kills = *kills - std::min(*kills, *oom_kills_before_);
+        }
+        report->limits = limits_;
         report->note = reason.text;
         report->stderr_tail = std::move(tail);
         report->calls_in_flight = describe_calls(calls_.calls(), now);
@@ -623,7 +643,8 @@ private:
     }
 
     void settle_all(errc cause, const std::shared_ptr<const ExitReport>& report) {
-        const bool by_itself = !reason_ || reason_->cause == errc::framing;
+        const bool by_itself =
+            !reason_ || reason_->cause == errc::framing || reason_->cause == errc::worker_stuck;
         for (auto* call : calls_.calls()) {
             calls_.remove(call->number);
             const bool unsent = !call->message.opened();
@@ -633,6 +654,19 @@ private:
         }
         calls_.clear();
     }
+
+    // --- What makes a worker be replaced though it has not ended: defined in session_health.hpp
+
+    bool watch_overdue(const Call& call);
+    void arm_look(TimePoint when);
+    void look_at_overdue();
+    void on_still_running(std::uint64_t number);
+    void look_at_error(const Outcome& outcome);
+    void watch_idleness(TimePoint when);
+    void on_idle();
+    void retire(StopLadder::Step how);
+    void leave_soon();
+    void on_leave();
 
     // --- What the background thread watches: defined in session_background.hpp
 
@@ -663,6 +697,11 @@ private:
     const std::uint64_t generation_;
     const StopPolicy stop_policy_;
     const Duration start_timeout_;
+    const StuckPolicy stuck_policy_;
+    const Duration idle_timeout_;
+    const Limits limits_;
+    const unsigned concurrency_;
+    const std::optional<std::uint64_t> oom_kills_before_ = count_oom_kills();
     const Secret worker_secret_;
     const std::int64_t pid_;
     const TimePoint started_ = Clock::now();
@@ -694,6 +733,10 @@ private:
     bool ending_ = false;        // no more calls are taken
     bool ended_ = false;         // reaped, everything settled
     bool killed_by_owner_ = false;
+    OverdueCalls overdue_;
+    TimePoint last_call_ = started_;
+    // How it is ended once no call is left; none: it need not be.
+    StopLadder::Step retirement_ = StopLadder::Step::none;
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;

@@ -25,6 +25,7 @@ inline void Session::watch_everything() {
     for (std::size_t i = 0; i < 2; ++i) watch_output(i);
     Watches::at(watches_->start, deadline_after(started_, start_timeout_), self,
                 [](Session& session) { session.on_start_timeout(); });
+    watch_idleness(deadline_after(started_, idle_timeout_));
 }
 
 // With watching_ held.

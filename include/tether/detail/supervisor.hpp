@@ -7,6 +7,7 @@
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/session_background.hpp>
+#include <tether/detail/session_health.hpp>
 #include <tether/detail/worker_mark.hpp>
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
@@ -96,6 +97,11 @@ private:
         if (admission.wanted() != bootstrap_.protocol) {
             return refuse(errc::protocol_mismatch,
                           "the hello asks for another protocol than the bootstrap");
+        }
+        try {
+            apply_limits(bootstrap_.limits);
+        } catch (const std::system_error& error) {
+            return refuse(errc::start_failed, std::string{"the worker could not "} + error.what());
         }
         std::unique_ptr<AnyHandler> handler;
         try {

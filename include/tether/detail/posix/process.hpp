@@ -79,6 +79,18 @@ public:
     [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
     [[nodiscard]] bool gone() const noexcept { return gone_; }
 
+    // Stopped by a signal, as by job control. It does not run until it is continued.
+    [[nodiscard]] bool is_stopped() const noexcept {
+        if (gone_) return false;
+        ::siginfo_t info{};
+        const int options = WSTOPPED | WNOHANG | WNOWAIT;
+        const auto type = pidfd_ ? pidfd_type : P_PID;
+        const int id = pidfd_ ? pidfd_.get() : static_cast<int>(pid_);
+        const int result =
+            retry([&] { return ::waitid(type, static_cast<::id_t>(id), &info, options); });
+        return result == 0 && info.si_pid != 0 && info.si_code == CLD_STOPPED;
+    }
+
     void signal(int number) const noexcept {
         if (gone_) return;
         if (pidfd_) {

@@ -29,6 +29,9 @@ struct Watches {
           deadline(context),
           lost(context),
           look(context),
+          overdue(context),
+          idle(context),
+          leave(context),
           backlog(context) {}
     Watches(const Watches&) = delete;
     Watches& operator=(const Watches&) = delete;
@@ -80,6 +83,9 @@ struct Watches {
     asio::steady_timer deadline;              // of the next call that nobody's thread waits for
     asio::steady_timer lost;                  // the connection has ended, the process has not
     asio::steady_timer look;                  // without a pidfd: asks whether it has ended
+    asio::steady_timer overdue;               // a call has expired and was not answered
+    asio::steady_timer idle;                  // no call for a while
+    asio::steady_timer leave;                 // the last call of a worker that is given up
     asio::steady_timer backlog;               // the host's stderr was full
 };
 

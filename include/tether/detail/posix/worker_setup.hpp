@@ -7,14 +7,17 @@
 #include <tether/detail/posix/features.hpp>
 #include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/process_tree.hpp>
+#include <tether/limits.hpp>
 
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -69,6 +72,31 @@ inline void adopt_descendants() noexcept {
 #if defined(__linux__)
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
 #endif
+}
+
+template <class Resource>  // an int, or an enumeration of the C library's
+void set_limit(Resource resource, const char* name, std::uint64_t soft, std::uint64_t hard) {
+    const ::rlimit limit{static_cast<::rlim_t>(soft), static_cast<::rlim_t>(hard)};
+    if (::setrlimit(resource, &limit) == 0) return;
+    throw_last_error("set the limit of " + std::string{name} + " to " + std::to_string(soft));
+}
+
+// Throws a std::system_error that names what the system refused.
+inline void apply_limits(const Limits& limits) {
+    if (const auto bytes = limits.memory_bytes) {
+        set_limit(RLIMIT_AS, "memory (RLIMIT_AS)", *bytes, *bytes);
+    }
+    if (limits.cpu_time) {
+        // The signal at the soft limit says what happened; SIGKILL at the hard one does not.
+        const auto seconds = static_cast<std::uint64_t>(limits.cpu_time->count());
+        set_limit(RLIMIT_CPU, "CPU time (RLIMIT_CPU)", seconds, seconds + 1);
+    }
+    if (const auto bytes = limits.core_bytes) {
+        set_limit(RLIMIT_CORE, "the core size (RLIMIT_CORE)", *bytes, *bytes);
+    }
+    if (limits.nice && ::setpriority(PRIO_PROCESS, 0, *limits.nice) != 0) {
+        throw_last_error("set the nice value to " + std::to_string(*limits.nice));
+    }
 }
 
 // Handlers rather than SIG_IGN or a mask: those would be inherited by what the worker starts.
