@@ -3,6 +3,7 @@
 
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
+#include <tether/detail/dom_reader.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,8 @@ concept Codec = requires(std::string& out, std::string_view in, const int& value
     { C::template decode<int>(in) } -> std::same_as<int>;
 };
 
+/// The codecs below refuse what is nested more than 256 levels deep.
+///
 /// MessagePack by way of nlohmann/json's `to_json` and `from_json`. The default: compact, and
 /// strings carry any bytes, so that a path need not be UTF-8.
 struct MessagePackCodec {
@@ -53,7 +56,7 @@ struct MessagePackCodec {
 
     template <class T>
     static T decode(std::string_view in) {
-        return nlohmann::json::from_msgpack(in.begin(), in.end()).template get<T>();
+        return detail::read_dom(in, nlohmann::json::input_format_t::msgpack).template get<T>();
     }
 };
 
@@ -69,7 +72,7 @@ struct JsonCodec {
 
     template <class T>
     static T decode(std::string_view in) {
-        return nlohmann::json::parse(in.begin(), in.end()).template get<T>();
+        return detail::read_dom(in, nlohmann::json::input_format_t::json).template get<T>();
     }
 };
 
@@ -84,7 +87,7 @@ struct CborCodec {
 
     template <class T>
     static T decode(std::string_view in) {
-        return nlohmann::json::from_cbor(in.begin(), in.end()).template get<T>();
+        return detail::read_dom(in, nlohmann::json::input_format_t::cbor).template get<T>();
     }
 };
 
@@ -176,6 +179,7 @@ requires nlohmann::detail::is_basic_json<BasicJson>::value void from_json(const 
         bytes = Bytes{std::as_bytes(std::span{json.get_binary()})};
         return;
     }
+    if (!json.is_number_unsigned()) throw std::runtime_error("not the number of a blob");
     const auto index = json.template get<std::size_t>();
     if (scope == nullptr || index >= scope->incoming.size()) {
         throw std::runtime_error("no blob number " + std::to_string(index));

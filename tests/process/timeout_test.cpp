@@ -210,7 +210,9 @@ TEST_CASE("a call times out while the worker starts", "[process][timeout]") {
 TEST_CASE("a call to a stopped process times out", "[process][timeout][F41]") {
     const Census census;
     const auto transport = each_transport();
-    TestWorker worker{options_for(transport)};
+    auto options = options_for(transport);
+    options.stuck.action = tether::StuckPolicy::Action::keep;
+    TestWorker worker{options};
     worker.call(Nothing{});
     const auto pid = static_cast<::pid_t>(worker.pid());
     const auto stop_process = [&] {

@@ -6,6 +6,7 @@
 #include <tether/detail/binary.hpp>
 #include <tether/error.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ struct ErrorAnswer {
     errc cause = errc::handler;
     std::string text{};
     std::vector<RemoteCause> causes{};
+
+    static constexpr std::uint32_t most_causes = 64;  // more is malformed
 
     // Cuts its texts so that it takes at most `limit` bytes, for any sane limit.
     void shorten(std::uint64_t limit) {
@@ -48,7 +51,8 @@ struct ErrorAnswer {
         ErrorAnswer result;
         result.cause = static_cast<errc>(in.number<std::uint32_t>());
         result.text = in.text();
-        for (auto left = in.number<std::uint32_t>(); left != 0 && in.ok(); --left) {
+        const auto count = in.number<std::uint32_t>();
+        for (auto left = std::min(count, most_causes); left != 0 && in.ok(); --left) {
             auto& cause = result.causes.emplace_back();
             cause.code = in.text();
             cause.message = in.text();

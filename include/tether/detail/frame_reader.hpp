@@ -200,6 +200,9 @@ private:
     }
 
     IncomingMessage whole_frame(const FrameHeader& header) {
+        if (!assemblies_.empty() && assemblies_.contains(header.number)) {
+            fail("a message is opened twice");
+        }
         const char* body = at() + FrameHeader::size;
         const auto head = MessageHead::load(body);
         const auto table = std::uint64_t{8} * head.blobs;

@@ -1,0 +1,310 @@
+// A worker that lives and is of no use: stuck, stopped, out of memory, idle; and what the system
+// holds it to.
+
+#include <asio/use_future.hpp>
+
+#include <future>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <sys/resource.h>
+
+#include "process/support/worker_under_test.hpp"
+#include "support/sanitizers.hpp"
+
+namespace tether_test::health_test {
+namespace {
+
+using tether::ExitStatus;
+using tether::StuckPolicy;
+
+/// Whether the worker's process has been replaced or ended by now, or soon.
+bool ends_soon(const TestWorker& worker, std::int64_t pid) {
+    return eventually([&] { return worker.pid() != pid; });
+}
+
+/// A time in which nothing must happen: long against the grace that these tests set.
+constexpr auto while_nothing_happens = 400ms;
+
+tether::WorkerOptions impatient(StuckPolicy::Action action = StuckPolicy::Action::replace) {
+    auto options = options_for();
+    options.stuck = {.action = action, .grace = 50ms};
+    return options;
+}
+
+TEST_CASE("a handler that ignores its deadline is replaced with its worker", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{impatient()};
+    const auto error = error_of([&] {
+        worker.call(SpinForever{gate.path(), true}, {.timeout = 200ms});
+    });
+    CHECK(error.code() == errc::timeout);
+    CHECK(error.code() == errc::outcome_unknown);
+
+    CHECK(eventually([&] { return worker.state() == tether::WorkerState::ended; }));
+
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(worker.generation() == 2);
+    REQUIRE(worker.last_exit().has_value());
+    INFO(to_string(*worker.last_exit()));
+    CHECK(how(worker.last_exit()->status) == was_killed);
+    CHECK(contains(worker.last_exit()->note, "\"spin_forever\""));
+    CHECK_FALSE(worker.last_exit()->killed_from_outside);
+}
+
+TEST_CASE("calls behind a stuck handler: those that may be sent again are", "[process][F40][F59]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{impatient()};
+    auto stuck =
+        worker.async_call(SpinForever{gate.path(), true}, {.timeout = 200ms}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    auto again = worker.async_call(Add{1, 2}, asio::use_future);
+    auto once = worker.async_call(Count{}, asio::use_future);
+
+    CHECK(error_of([&] { stuck.get(); }).code() == errc::timeout);
+    CHECK(again.get() == 3);
+    const auto error = error_of([&] { once.get(); });
+    CHECK(error.code() == errc::worker_stuck);
+    CHECK(error.code() == errc::outcome_unknown);
+    REQUIRE(error.report() != nullptr);
+}
+
+TEST_CASE("a call that waits behind a long one is not stuck", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{impatient()};
+    auto slow = worker.async_call(Await{gate.path(), true}, {.timeout = tether::no_timeout},
+                                  asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = worker.pid();
+    CHECK(error_of([&] { worker.call(Count{}, {.timeout = 20ms}); }).code() == errc::timeout);
+
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+
+    gate.open();
+    CHECK_FALSE(slow.get());
+    CHECK(worker.call(Count{}) == 1);  // the one that expired was never begun
+    CHECK(worker.generation() == 1);
+}
+
+TEST_CASE("a worker that is stopped when a call expires is replaced", "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for(each_transport());
+    options.stuck.grace = patience;  // it does not run: there is nothing to wait for
+    TestWorker worker{options};
+    worker.call(Nothing{});
+    const auto pid = worker.pid();
+    REQUIRE(::kill(static_cast<::pid_t>(pid), SIGSTOP) == 0);
+    REQUIRE(eventually([&] { return process_state(pid) == 'T'; }));
+
+    CHECK(error_of([&] { worker.call(Count{}, {.timeout = 100ms}); }).code() == errc::timeout);
+
+    CHECK(ends_soon(worker, pid));
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(worker.generation() == 2);
+    CHECK(contains(worker.last_exit()->note, "stopped"));
+}
+
+TEST_CASE("a stuck worker may be kept", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = impatient(StuckPolicy::Action::keep);
+    options.stop = {.drain = 10ms, .terminate = 10ms};
+    TestWorker worker{options};
+    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = 100ms}), CallError);
+    const auto pid = worker.pid();
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+}
+
+TEST_CASE("a stuck worker may be reported", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    std::mutex mutex;
+    std::vector<std::string> lines;
+    auto options = impatient(StuckPolicy::Action::report);
+    options.stop = {.drain = 10ms, .terminate = 10ms};
+    options.output = tether::Output::to([&](const tether::LogRecord& record) {
+        const std::scoped_lock lock{mutex};
+        if (record.severity == tether::Severity::warning) lines.emplace_back(record.text);
+    });
+    TestWorker worker{options};
+    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = 100ms}), CallError);
+    const auto pid = worker.pid();
+    CHECK(eventually([&] {
+        const std::scoped_lock lock{mutex};
+        return !lines.empty();
+    }));
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+    const std::scoped_lock lock{mutex};
+    CHECK(lines.size() == 1);
+    CHECK(contains(lines.at(0), "after its deadline"));
+}
+
+TEST_CASE("with several handlers a stuck worker finishes the others first", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate stuck{folder / "stuck"};
+    Gate gate{folder / "gate"};
+    auto options = impatient();
+    options.concurrency = 2;
+    TestWorker worker{options};
+    auto slow = worker.async_call(Await{gate.path(), true}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = worker.pid();
+    CHECK_THROWS_AS(worker.call(SpinForever{stuck.path(), false}, {.timeout = 100ms}), CallError);
+    auto next = worker.async_call(Count{}, asio::use_future);
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+
+    gate.open();
+
+    CHECK_FALSE(slow.get());
+    CHECK(next.get() == 1);
+    CHECK(ends_soon(worker, pid));
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(worker.generation() == 2);
+}
+
+TEST_CASE("a worker whose handler ran out of memory answers and leaves", "[process][F88][F17]") {
+    const Census census;
+    TestWorker worker{options_for(each_transport())};
+    REQUIRE(worker.call(Count{}) == 1);
+    const auto pid = worker.pid();
+    try {
+        worker.call(Throw{"bad_alloc"});
+        FAIL("no error");
+    } catch (const RemoteError& error) {
+        CHECK(error.remote_code() == "bad_alloc");
+    }
+
+    CHECK(worker.call(Count{}) == 1);
+
+    CHECK(worker.pid() != pid);
+    CHECK(worker.generation() == 2);
+    CHECK(how(worker.last_exit()->status) == exited_well);
+    CHECK(contains(to_string(*worker.last_exit()), "ran out of memory"));
+}
+
+TEST_CASE("an idle worker is stopped, and started by the next call", "[process][F87]") {
+    const Census census;
+    auto options = options_for(each_transport());
+    options.idle_timeout = 50ms;
+    options.stop = {.drain = patience, .terminate = patience};
+    TestWorker worker{options};
+    REQUIRE(worker.call(Count{}) == 1);
+    REQUIRE(eventually([&] { return worker.state() == tether::WorkerState::ended; }));
+    CHECK(how(worker.last_exit()->status) == exited_well);
+    CHECK(contains(worker.last_exit()->note, "no call for 50 ms"));
+
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(worker.generation() == 2);
+}
+
+TEST_CASE("a worker with a call is not idle", "[process][F87]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for();
+    options.idle_timeout = 30ms;
+    TestWorker worker{options};
+    auto slow = worker.async_call(Await{gate.path(), true}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = worker.pid();
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+    gate.open();
+    CHECK_FALSE(slow.get());
+}
+
+TEST_CASE("limits are set in the worker", "[process][limits]") {
+    const Census census;
+    auto options = options_for();
+    options.limits = {.cpu_time = 1000s, .core_bytes = 0, .nice = 7};
+    TestWorker worker{options};
+    worker.call(Nothing{});
+    const auto pid = static_cast<::pid_t>(worker.pid());
+    ::rlimit limit{};
+    REQUIRE(::prlimit(pid, RLIMIT_CPU, nullptr, &limit) == 0);
+    CHECK(limit.rlim_cur == 1000);
+    REQUIRE(::prlimit(pid, RLIMIT_CORE, nullptr, &limit) == 0);
+    CHECK(limit.rlim_cur == 0);
+    CHECK(::getpriority(PRIO_PROCESS, static_cast<::id_t>(pid)) == 7);
+    worker.stop();
+    CHECK(worker.last_exit()->limits == options.limits);
+}
+
+TEST_CASE("a handler that needs more memory than allowed fails, its caller learns why",
+          "[process][limits][F77]") {
+#if defined(TETHER_TEST_SANITIZED)
+    WARN("skipped: a sanitizer needs more address space than any limit");
+#else
+    const Census census;
+    auto options = options_for();
+    options.limits.memory_bytes = std::uint64_t{512} * 1024 * 1024;
+    TestWorker worker{options};
+    try {
+        worker.call(Make{std::int64_t{2} * 1024 * 1024 * 1024});
+        FAIL("no error");
+    } catch (const RemoteError& error) {
+        CHECK(error.remote_code() == "bad_alloc");
+    }
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(contains(to_string(*worker.last_exit()), "limited to memory 512 MiB"));
+#endif
+}
+
+TEST_CASE("a handler that computes longer than allowed is ended by the system",
+          "[process][limits][F77]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for();
+    options.limits = {.cpu_time = 1s, .core_bytes = 0};
+    TestWorker worker{options};
+    const auto error = error_of([&] { worker.call(SpinForever{gate.path(), false}); });
+    INFO(error.what());
+    CHECK(error.code() == errc::worker_killed);
+    CHECK(error.report()->status == ExitStatus::signaled(SIGXCPU));
+    CHECK(contains(error.what(), "limited to CPU time 1 s"));
+}
+
+TEST_CASE("limits that contradict themselves are refused at once", "[process][limits]") {
+    auto options = options_for();
+    options.limits.nice = 40;
+    CHECK_THROWS_AS(TestWorker{options}, std::invalid_argument);
+    options.limits = {.memory_bytes = 0};
+    CHECK_THROWS_AS(TestWorker{options}, std::invalid_argument);
+    options.limits = {.cpu_time = 0s};
+    CHECK_THROWS_AS(TestWorker{options}, std::invalid_argument);
+}
+
+TEST_CASE("a SIGKILL that nobody here sent is told apart", "[process][F77]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{options_for()};
+    auto pending = worker.async_call(Await{gate.path(), true}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    REQUIRE(::kill(static_cast<::pid_t>(worker.pid()), SIGKILL) == 0);
+    const auto error = error_of([&] { pending.get(); });
+    INFO(error.what());
+    REQUIRE(error.report() != nullptr);
+    CHECK(error.report()->killed_from_outside);
+    CHECK((contains(error.what(), "out-of-memory") || contains(error.what(), "lack of memory")));
+
+    worker.call(Nothing{});
+    worker.kill();
+    REQUIRE(eventually([&] { return worker.last_exit()->generation == 2; }));
+    CHECK_FALSE(worker.last_exit()->killed_from_outside);
+}
+
+}  // namespace
+}  // namespace tether_test::health_test
