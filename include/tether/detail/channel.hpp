@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
@@ -65,12 +66,16 @@ public:
             lock.unlock();
             const auto sent = send_some(socket_.get(), {buffers.data(), count});
             const bool full = sent < 0 && would_block();
+            const auto error = sent < 0 ? last_error() : std::error_code{};
             lock.lock();
             outbox_.consume(sent > 0 ? static_cast<std::size_t>(sent) : 0);
             if (settlers_ != 0) idle_.notify_all();
             blocked_ = full;
             if (full) break;
-            if (sent < 0) broken_ = true;
+            if (sent < 0) {
+                broken_ = true;
+                error_ = error;
+            }
         }
         writing_ = false;
     }
@@ -78,6 +83,8 @@ public:
     // The socket was full at the last try: somebody must flush once it takes more.
     [[nodiscard]] bool blocked() const noexcept { return blocked_ && !broken_; }
     [[nodiscard]] bool broken() const noexcept { return broken_; }
+    // Why nothing can be sent any more.
+    [[nodiscard]] std::error_code error() const noexcept { return error_; }
     [[nodiscard]] bool has_output() const noexcept { return !outbox_.empty() && !broken_; }
 
     // The owner of a message takes it back. Waits while another thread is inside a system call with
@@ -138,6 +145,7 @@ private:
     bool writing_ = false;
     bool blocked_ = false;
     bool broken_ = false;
+    std::error_code error_;
 };
 
 }  // namespace detail

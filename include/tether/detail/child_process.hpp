@@ -76,17 +76,23 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     return bootstrap;
 }
 
+// For what fits into a fresh socket.
+inline void send_whole(int fd, std::string_view bytes, const char* step) {
+    while (!bytes.empty()) {
+        const ConstBuffer buffer{bytes.data(), bytes.size()};
+        const auto sent = send_some(fd, {&buffer, 1});
+        if (sent < 0) throw_last_error(step);
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+}
+
 // What opens the connection: one frame, sent before the child even runs.
 inline void send_hello(int fd, const Bootstrap& bootstrap) {
     OutgoingMessage hello;
     Greeting{bootstrap.parent_secret, bootstrap.protocol}.append_to(hello.payload());
     hello.seal();
     hello.open(FrameType::hello, 0, 0);
-    const auto bytes = hello.rest_of_frame();
-    const ConstBuffer buffer{bytes.data(), bytes.size()};
-    if (send_some(fd, {&buffer, 1}) != static_cast<::ssize_t>(bytes.size())) {
-        throw_last_error("send the hello");
-    }
+    send_whole(fd, hello.rest_of_frame(), "send the hello");
 }
 
 inline SpawnPlan make_plan(const WorkerOptions& options) {
@@ -112,10 +118,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     auto bootstrap = make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
     bootstrap.has_parent = static_cast<bool>(self);
     const auto record = control_record(ControlType::bootstrap, bootstrap.encode());
-    const ConstBuffer buffer{record.data(), record.size()};
-    if (send_some(control.first.get(), {&buffer, 1}) != static_cast<::ssize_t>(record.size())) {
-        throw_last_error("send the bootstrap record");
-    }
+    send_whole(control.first.get(), record, "send the bootstrap record");
     send_hello(endpoint.parent.get(), bootstrap);
 
     auto changes = options.environment;

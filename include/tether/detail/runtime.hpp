@@ -175,8 +175,12 @@ private:
     void start_thread() {
         if (thread_.joinable()) return;
         const AllSignalsBlocked blocked;
-        work_.emplace(context_.get_executor());
-        thread_ = std::thread([this] { run(); });
+        if (!work_) work_.emplace(context_.get_executor());
+        try {
+            thread_ = std::thread([this] { run(); });
+        } catch (const std::system_error& error) {
+            throw std::system_error(error.code(), "start the background thread");
+        }
     }
 
     void run() {

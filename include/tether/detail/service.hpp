@@ -60,11 +60,12 @@ public:
         flush();
     }
 
-    // Serves until the worker shall leave or the connection ends. False: for lack of memory.
-    bool run() {
+    // Serves until the worker shall leave or the connection ends. The result: what else ended it,
+    // or nothing.
+    std::string run() {
         if (concurrency_ == 1) {
             run_alone();
-            return !exhausted_;
+            return failure();
         }
         std::vector<std::thread> threads;
         for (unsigned slot = 1; slot < concurrency_; ++slot) {
@@ -72,7 +73,7 @@ public:
         }
         take_turns(0);
         for (auto& thread : threads) thread.join();
-        return !exhausted_;
+        return failure();
     }
 
 private:
@@ -150,6 +151,14 @@ private:
         std::optional<TimePoint> deadline_;
     };
 
+    std::string failure() {
+        if (exhausted_) return "ran out of memory with a request or an answer";
+        const Lock lock{writing_};
+        const auto error = channel_->error();
+        const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
+        return !error || gone ? std::string{} : "could not send an answer: " + error.message();
+    }
+
     // --- Reading
 
     // Handles where it reads, straight from the reader's buffer.
@@ -164,8 +173,7 @@ private:
                     handle(0, wanted, *request, answer);
                     if (reader.has_buffered()) hold_back();
                 }
-                flush();
-                if (!receive()) return;
+                if (!flush() || !receive()) return;
             }
         } catch (const FramingError&) {
             // The parent sends no such thing. It learns by the end of this process.
@@ -180,7 +188,7 @@ private:
             OutgoingMessage answer;
             while (auto task = next_task(slot)) {
                 handle(slot, task->wanted, task->view(), answer);
-                flush();
+                if (!flush()) break;
             }
         } catch (const std::bad_alloc&) {
             exhausted_ = true;
@@ -285,10 +293,12 @@ private:
         if (!message.done()) channel_->release(message, lock);
     }
 
-    void flush() {
+    // False: nothing can be sent any more.
+    bool flush() {
         Lock lock{writing_};
         channel_->flush(lock);
         while (channel_->has_output()) wait_for_room(lock);
+        return !channel_->broken();
     }
 
     // Another request is here already: its answer leaves together with this one, unless its handler

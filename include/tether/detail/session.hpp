@@ -118,7 +118,7 @@ public:
             forget(call);
             throw;
         }
-        if (leader_ != nullptr || call.is_async()) see_to_room();
+        see_to_room(call.is_async());
         if (wants_background_reader()) watch_input();
         return number;
     }
@@ -343,6 +343,7 @@ private:
         if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
         lock.lock();
         if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
+        if (channel_.broken()) on_send_failed();
     }
 
     void follow(BlockingCall& call, Lock& lock) {
@@ -500,14 +501,22 @@ private:
         return std::max<std::uint64_t>(1, to_microseconds(call.info.deadline - Clock::now()));
     }
 
-    // After anything that may have sent. When the socket is full, whoever polls must learn of it.
-    void see_to_room() {
+    // After anything that may have sent. When the socket is full, whoever polls must learn of it;
+    // `others_poll` unless this thread is about to.
+    void see_to_room(bool others_poll = true) {
+        if (channel_.broken()) return on_send_failed();
         if (!channel_.blocked()) return;
         if (leader_ != nullptr) {
             wake_.notify();
-        } else {
+        } else if (others_poll) {
             watch_room();
         }
+    }
+
+    // Most likely it is about to end. If not, it is of no use any more.
+    void on_send_failed() {
+        if (std::exchange(ending_, true)) return;
+        kill_later(errc::framing, "nothing could be sent to it: " + channel_.error().message());
     }
 
     Outbox::Withdrawn release(Call& call, Lock& lock) {
@@ -576,13 +585,13 @@ private:
     }
 
     // When it has had the time that it has at stop().
-    void kill_later(errc cause, const char* text) {
+    void kill_later(errc cause, const std::string& text) {
         const auto patience = deadline_after(deadline_after(Clock::now(), stop_policy_.drain),
                                              stop_policy_.terminate);
         const std::scoped_lock watching{watching_};
         if (!watches_) return;
-        Watches::at(watches_->lost, patience, shared_from_this(),
-                    [cause, text](Session& session) { session.kill(cause, text); });
+        at(watches_->lost, patience,
+           [cause, text](Session& session) { session.kill(cause, text); });
     }
 
     void signal(int number) {
@@ -622,6 +631,7 @@ private:
         {
             const Lock lock{mutex_};
             ended_ = ending_ = input_closed_ = true;
+            note_watch_error();
             const auto reason = verdict(reason_, ended.status, ready_);
             end.report = make_report(ended, reason, std::move(tail));
             end.was_ready = ready_;
@@ -640,6 +650,12 @@ private:
         close_descriptors();
         runtime_.remove(shared_from_this());
         wake_.notify();
+    }
+
+    void note_watch_error() {
+        const std::scoped_lock watching{watching_};
+        if (!watch_error_) return;
+        set_reason(errc::worker_killed, "it could not be watched: " + watch_error_.message());
     }
 
     void settle_all(errc cause, const std::shared_ptr<const ExitReport>& report) {
@@ -670,6 +686,11 @@ private:
 
     // --- What the background thread watches: defined in session_background.hpp
 
+    template <class Act>
+    void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act);
+    template <class Act>
+    void at(asio::steady_timer& timer, TimePoint when, Act act);
+    void on_unwatched(std::error_code error);
     void watch_everything();
     void watch_end();
     void look_for_end();
@@ -740,6 +761,7 @@ private:
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;
+    std::error_code watch_error_;          // something could not be watched
     std::array<bool, 2> output_paused_{};  // not watched, since the host's stderr is behind
     // Under mutex_:
     bool watching_input_ = false;

@@ -19,24 +19,46 @@ namespace detail {
 inline void Session::watch_everything() {
     const std::scoped_lock watching{watching_};
     watches_ = std::make_unique<Watches>(runtime_.context());
-    auto self = shared_from_this();
     watch_end();
     watch_control();
     for (std::size_t i = 0; i < 2; ++i) watch_output(i);
-    Watches::at(watches_->start, deadline_after(started_, start_timeout_), self,
-                [](Session& session) { session.on_start_timeout(); });
+    at(watches_->start, deadline_after(started_, start_timeout_),
+       [](Session& session) { session.on_start_timeout(); });
     watch_idleness(deadline_after(started_, idle_timeout_));
+    if (!watch_error_) return;
+    throw CallError(errc::start_failed,
+                    "worker \"" + name_ +
+                        "\" could not be started: watch its descriptors: " + watch_error_.message(),
+                    nullptr, watch_error_);
+}
+
+// All watches go through these two. With watching_ held.
+template <class Act>
+void Session::when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act) {
+    const auto error = Watches::when_ready(descriptor, fd, to_write, shared_from_this(), act);
+    if (error) on_unwatched(error);
+}
+
+template <class Act>
+void Session::at(asio::steady_timer& timer, TimePoint when, Act act) {
+    if (const auto error = Watches::at(timer, when, shared_from_this(), act)) on_unwatched(error);
+}
+
+// A worker that cannot be watched is of no use: nobody would learn what it says, nor of its end.
+inline void Session::on_unwatched(std::error_code error) {
+    if (!watch_error_) watch_error_ = error;
+    const std::scoped_lock lock{process_mutex_};
+    process_.kill_tree();
 }
 
 // With watching_ held.
 inline void Session::watch_end() {
     if (const int pidfd = process_.pidfd(); pidfd != -1) {
-        Watches::when_ready(watches_->end, pidfd, false, shared_from_this(),
-                            [](Session& session) { session.look_for_end(); });
+        when_ready(watches_->end, pidfd, false, [](Session& session) { session.look_for_end(); });
         return;
     }
-    Watches::at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
-                shared_from_this(), [](Session& session) { session.look_for_end(); });
+    at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
+       [](Session& session) { session.look_for_end(); });
 }
 
 inline void Session::look_for_end() {
@@ -46,19 +68,18 @@ inline void Session::look_for_end() {
 }
 
 inline void Session::watch_control() {
-    Watches::when_ready(watches_->control, control_.fd(), false, shared_from_this(),
-                        [](Session& session) {
-                            const bool open = session.read_control();
-                            const std::scoped_lock watching{session.watching_};
-                            if (open && session.watches_) session.watch_control();
-                        });
+    when_ready(watches_->control, control_.fd(), false, [](Session& session) {
+        const bool open = session.read_control();
+        const std::scoped_lock watching{session.watching_};
+        if (open && session.watches_) session.watch_control();
+    });
 }
 
 inline void Session::watch_output(std::size_t index) {
     const auto& stream = output_->streams()[index];
     if (!stream.pipe || stream.ended) return;
-    Watches::when_ready(watches_->output[index], stream.pipe.get(), false, shared_from_this(),
-                        [index](Session& session) { session.on_output_ready(index); });
+    when_ready(watches_->output[index], stream.pipe.get(), false,
+               [index](Session& session) { session.on_output_ready(index); });
 }
 
 inline void Session::on_output_ready(std::size_t index) {
@@ -83,8 +104,8 @@ inline void Session::on_output_ready(std::size_t index) {
 
 // The host's stderr cannot be given to the reactor: look again in a while. With watching_ held.
 inline void Session::watch_backlog() {
-    Watches::at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{10}),
-                shared_from_this(), [](Session& session) { session.on_backlog(); });
+    at(watches_->backlog, deadline_after(Clock::now(), std::chrono::milliseconds{10}),
+       [](Session& session) { session.on_backlog(); });
 }
 
 inline void Session::on_backlog() {
@@ -114,8 +135,8 @@ inline void Session::watch_input() {
     connection_watched_ = true;
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::when_ready(watches_->connection, channel_.fd(), false, shared_from_this(),
-                        [](Session& session) { session.on_input_ready(); });
+    when_ready(watches_->connection, channel_.fd(), false,
+               [](Session& session) { session.on_input_ready(); });
 }
 
 inline void Session::watch_room() {
@@ -123,8 +144,8 @@ inline void Session::watch_room() {
     connection_watched_ = true;
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::when_ready(watches_->connection, channel_.fd(), true, shared_from_this(),
-                        [](Session& session) { session.on_room(); });
+    when_ready(watches_->connection, channel_.fd(), true,
+               [](Session& session) { session.on_room(); });
 }
 
 inline void Session::let_go_of_connection() {
@@ -154,8 +175,8 @@ inline void Session::on_room() {
 inline void Session::watch_control_room() {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::when_ready(watches_->control, control_.fd(), true, shared_from_this(),
-                        [](Session& session) { session.send_control({}); });
+    when_ready(watches_->control, control_.fd(), true,
+               [](Session& session) { session.send_control({}); });
 }
 
 inline void Session::watch_deadline(const Call& call) {
@@ -170,8 +191,7 @@ inline void Session::arm_deadline(TimePoint when) {
     armed_deadline_ = when;
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::at(watches_->deadline, when, shared_from_this(),
-                [](Session& session) { session.on_deadline(); });
+    at(watches_->deadline, when, [](Session& session) { session.on_deadline(); });
 }
 
 inline void Session::on_deadline() {

@@ -38,8 +38,7 @@ inline bool Session::watch_overdue(const Call& call) {
 inline void Session::arm_look(TimePoint when) {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::at(watches_->overdue, when, shared_from_this(),
-                [](Session& session) { session.look_at_overdue(); });
+    at(watches_->overdue, when, [](Session& session) { session.look_at_overdue(); });
 }
 
 // A request that waits behind others is not stuck: the worker's guard knows which handler runs. A
@@ -113,8 +112,7 @@ inline void Session::look_at_error(const Outcome& outcome) {
 
 // With watching_ held.
 inline void Session::watch_idleness(TimePoint when) {
-    Watches::at(watches_->idle, when, shared_from_this(),
-                [](Session& session) { session.on_idle(); });
+    at(watches_->idle, when, [](Session& session) { session.on_idle(); });
 }
 
 inline void Session::on_idle() {
@@ -147,8 +145,7 @@ inline void Session::retire(StopLadder::Step how) {
 inline void Session::leave_soon() {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    Watches::at(watches_->leave, Clock::now(), shared_from_this(),
-                [](Session& session) { session.on_leave(); });
+    at(watches_->leave, Clock::now(), [](Session& session) { session.on_leave(); });
 }
 
 inline void Session::on_leave() {

@@ -111,8 +111,9 @@ private:
         }
         Service service{std::move(channel), *guard_, *handler, bootstrap_};
         service.welcome(bootstrap_.worker_secret, id_of(*type));
-        if (service.run()) return 0;
-        std::fputs("tether: this worker ran out of memory with a request or an answer\n", stderr);
+        const auto failure = service.run();
+        if (failure.empty()) return 0;
+        std::fprintf(stderr, "tether: this worker %s\n", failure.c_str());
         return 1;
     }
 

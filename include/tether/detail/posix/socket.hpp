@@ -149,7 +149,9 @@ inline Descriptor connect_to(::sockaddr* address, ::socklen_t size, const std::s
     int error = ETIMEDOUT;
     ::socklen_t error_size = sizeof error;
     if (wait_ready({&item, 1}, Clock::now() + std::chrono::seconds{5}) > 0) {
-        ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &error_size);
+        if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &error_size) != 0) {
+            throw_last_error(step);
+        }
     }
     if (error == 0) return socket;
     throw std::system_error(error, std::system_category(), step);

@@ -5,6 +5,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
 
+#include <asio/error.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
@@ -49,28 +50,47 @@ struct Watches {
     // gone: what was cancelled waits for the background thread, and must not keep the owner until
     // then.
     template <class Owner, class Act>
-    static void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
-                           const std::shared_ptr<Owner>& owner, Act act) {
-        if (!descriptor.is_open()) descriptor.assign(fd);
-        descriptor.async_wait(
-            to_write ? WatchedDescriptor::wait_write : WatchedDescriptor::wait_read,
-            if_there(owner, act));
+    static std::error_code when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
+                                      const std::shared_ptr<Owner>& owner, Act act) noexcept {
+        std::error_code error;
+        if (!descriptor.is_open()) descriptor.assign(fd, error);
+        if (error) return error;
+        return without_exceptions([&] {
+            descriptor.async_wait(
+                to_write ? WatchedDescriptor::wait_write : WatchedDescriptor::wait_read,
+                if_there(owner, act));
+        });
     }
 
     // Calls act(owner) at `when`, unless the timer is set again or destroyed before, or the owner
     // is gone.
     template <class Owner, class Act>
-    static void at(asio::steady_timer& timer, TimePoint when, const std::shared_ptr<Owner>& owner,
-                   Act act) {
-        if (when == TimePoint::max()) return;
-        timer.expires_at(when);
-        timer.async_wait(if_there(owner, act));
+    static std::error_code at(asio::steady_timer& timer, TimePoint when,
+                              const std::shared_ptr<Owner>& owner, Act act) noexcept {
+        if (when == TimePoint::max()) return {};
+        return without_exceptions([&] {
+            timer.expires_at(when);
+            timer.async_wait(if_there(owner, act));
+        });
+    }
+
+    template <class Begin>
+    static std::error_code without_exceptions(Begin begin) noexcept {
+        try {
+            begin();
+            return {};
+        } catch (const std::system_error& error) {
+            return error.code();
+        } catch (...) {
+            return std::make_error_code(std::errc::not_enough_memory);
+        }
     }
 
     template <class Owner, class Act>
     static auto if_there(const std::shared_ptr<Owner>& owner, Act act) {
         return [weak = std::weak_ptr<Owner>{owner}, act](const std::error_code& error) {
-            if (error) return;
+            if (error == asio::error::operation_aborted) return;
+            // Any other error is for whoever looks at the descriptor next.
             if (const auto there = weak.lock()) act(*there);
         };
     }
