@@ -55,7 +55,7 @@ inline void Session::on_unwatched(std::error_code error) {
 inline void Session::watch_end() {
     if (const int pidfd = process_.pidfd(); pidfd != -1) {
         when_ready(watches_->end, pidfd, false, [](Session& session) { session.look_for_end(); });
-        return;
+        if (!watch_error_) return;
     }
     at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
        [](Session& session) { session.look_for_end(); });

@@ -1,0 +1,78 @@
+// Any bytes into what both sides decode before they trust each other.
+//
+// Holds: decoding never crashes or throws; a greeting or a bootstrap that decodes is, encoded
+// again, the same bytes (of the bootstrap's flags, those that are known); and what is encoded
+// decodes.
+//
+// Input: a byte that selects, then what is decoded, or the fields of a bootstrap.
+
+#include <tether/detail/handshake.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "fuzz/support.hpp"
+
+namespace {
+
+using namespace tether::detail;
+using tether_fuzz::ByteSource;
+using tether_fuzz::require;
+
+void greeting(std::string_view bytes) {
+    const auto decoded = Greeting::decode(bytes);
+    if (!decoded) return;
+    std::string again;
+    decoded->append_to(again);
+    require(again == bytes, "a greeting has one form");
+    require(equal_secrets(view(decoded->secret), view(decoded->secret)), "a secret equals itself");
+    require(!describe_mismatch(decoded->protocol, {}).empty(), "there is a sentence");
+}
+
+void bootstrap(std::string_view bytes) {
+    const auto decoded = Bootstrap::decode(bytes);
+    if (!decoded) return;
+    const auto again = decoded->encode();
+    require(again.size() == bytes.size(), "a bootstrap has one size");
+    // The flags are the only field of which not every value is kept.
+    const auto flags = again.size() - 4 * 8;
+    require(again.substr(0, flags) == bytes.substr(0, flags), "what precedes the flags is kept");
+    require(again.substr(flags + 4) == bytes.substr(flags + 4), "what follows the flags is kept");
+    const auto sent = load_le<std::uint32_t>(bytes.data() + flags);
+    require(load_le<std::uint32_t>(again.data() + flags) == (sent & 15), "known flags are kept");
+}
+
+void any_bootstrap(ByteSource in) {
+    Bootstrap made;
+    made.worker = in.text(in.byte());
+    made.generation = in.number<std::uint64_t>();
+    in.text(made.parent_secret.size()).copy(made.parent_secret.data(), made.parent_secret.size());
+    in.text(made.worker_secret.size()).copy(made.worker_secret.data(), made.worker_secret.size());
+    made.protocol = {std::string{in.text(in.byte())}, in.number<std::uint32_t>(),
+                     in.number<std::uint64_t>()};
+    const auto flags = in.byte();
+    made.listening = (flags & 1) != 0;
+    made.verify_peer = (flags & 2) != 0;
+    made.mark_severity = (flags & 4) != 0;
+    made.has_parent = (flags & 8) != 0;
+    made.concurrency = in.number<std::uint32_t>();
+    made.max_message_bytes = in.number<std::uint64_t>();
+    const auto bytes = made.encode();
+    const auto decoded = Bootstrap::decode(bytes);
+    require(decoded && decoded->encode() == bytes, "what is encoded decodes");
+    require(!Bootstrap::decode(bytes + '\0'), "nothing follows the last field");
+    require(!Bootstrap::decode(std::string_view{bytes}.substr(1)), "the magic is looked at");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    ByteSource in{data, size};
+    const auto which = in.byte() % 3;
+    if (which == 0) greeting(in.rest());
+    if (which == 1) bootstrap(in.rest());
+    if (which == 2) any_bootstrap(in);
+    return 0;
+}
