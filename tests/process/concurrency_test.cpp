@@ -15,6 +15,9 @@
 #include <random>
 #include <stop_token>
 #include <thread>
+#include <utility>
+
+#include <sys/syscall.h>
 
 #include "process/support/worker_under_test.hpp"
 
@@ -42,6 +45,20 @@ struct Tally {
         }
     }
 };
+
+/// Runs `act` on a thread, and returns when that sleeps in it, or is through.
+template <class Act>
+auto run_until_asleep(Act act) {
+    std::promise<std::int64_t> thread;
+    auto id = thread.get_future();
+    auto result = std::async(std::launch::async, [&thread, act = std::move(act)] {
+        thread.set_value(::syscall(SYS_gettid));
+        return act();
+    });
+    const auto state = [number = id.get()] { return process_state(number); };
+    static_cast<void>(eventually([&] { return state() == 'S' || state() == '\0'; }));
+    return result;
+}
 
 TEST_CASE("16 threads call one worker", "[process][concurrency]") {
     const Census census;
@@ -300,6 +317,64 @@ TEST_CASE("callers that wait long, short and not at all take turns at reading",
         gate.open();
         REQUIRE_FALSE(lasting.get());
     }
+}
+
+TEST_CASE("callers that leave together leave a reader behind", "[process][concurrency]") {
+    const Census census;
+    const auto transport = each_transport();
+    const TemporaryFolder folder;
+    Gate first_gate{folder / "first"};
+    Gate second_gate{folder / "second"};
+    TestWorker worker{options_for(transport)};
+    for (int round = 0; round < 10; ++round) {
+        CAPTURE(round);
+        // Nothing has a timeout, for that would make somebody look up.
+        auto first = worker.async_call(Await{first_gate.path(), true},
+                                       {.timeout = tether::no_timeout}, asio::use_future);
+        REQUIRE(first_gate.hear_entered());
+        auto leader = run_until_asleep([&] { return worker.call(Add{round, 1}); });
+        auto follower = run_until_asleep([&] { return worker.call(Add{round, 2}); });
+        auto last = worker.async_call(Await{second_gate.path(), true},
+                                      {.timeout = tether::no_timeout}, asio::use_future);
+        // All of these are in the worker's buffer now, so that its answers come in one piece: the
+        // leader reads its own and the follower's, and both leave.
+        first_gate.open();
+        CHECK(leader.get() == round + 1);
+        CHECK(follower.get() == round + 2);
+        REQUIRE(second_gate.hear_entered());
+        second_gate.open();
+        REQUIRE(last.wait_for(patience) == std::future_status::ready);
+        CHECK_FALSE(last.get());
+        CHECK_FALSE(first.get());
+    }
+}
+
+TEST_CASE("large uploads beside small calls do not stall", "[process][concurrency]") {
+    const Census census;
+    TestWorker worker{options_for()};
+    worker.call(Nothing{});
+    std::atomic<bool> done{false};
+    auto small_calls = std::async(std::launch::async, [&] {
+        std::mt19937 random{seed};
+        for (std::int64_t i = 0; !done; ++i) {
+            if (worker.call(Add{i, 1}, {.timeout = patience}) != i + 1) return false;
+            // Any moment of an upload, not always the one after an answer.
+            std::this_thread::sleep_for(std::chrono::microseconds{random() % 400});
+        }
+        return true;
+    });
+    const Echo upload{{}, tether::Bytes(std::size_t{48} << 20)};
+    const Stopwatch watch;
+    try {
+        while (watch.elapsed() < 3s) {
+            worker.async_call(upload, {.timeout = patience}, asio::use_future).get();
+        }
+    } catch (const CallError& error) {
+        FAIL_CHECK(error.what());
+    }
+    done = true;
+    CHECK(small_calls.get());
+    CHECK(worker.generation() == 1);
 }
 
 }  // namespace

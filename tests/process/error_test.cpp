@@ -5,6 +5,7 @@
 #include <future>
 
 #include "process/support/worker_under_test.hpp"
+#include "support/sanitizers.hpp"
 
 namespace tether_test::error_test {
 namespace {
@@ -385,6 +386,49 @@ TEST_CASE("the nine causes differ", "[process][error][F77]") {
     CAPTURE(causes);
     CHECK(std::unique(causes.begin(), causes.end()) == causes.end());
 }
+
+TEST_CASE("a program that writes to the control channel is no worker", "[process][error]") {
+    const Census census;
+    const ProcessMark mark;
+    auto options = options_for({"-c", "printf '\\000\\000\\000\\000abcdef' >&3; exec sleep 1000"},
+                               each_transport());
+    options.program = "/bin/sh";
+    mark.put_into(options);
+    {
+        TestWorker worker{options};
+        const Stopwatch watch;
+        const auto error = error_of([&] { worker.call(Nothing{}); });
+        INFO(error.what());
+        CHECK(error.code() == errc::framing);
+        CHECK(contains(error.what(), "control channel"));
+        CHECK(watch.elapsed() < soon);
+    }
+    CHECK(mark.all_gone());
+}
+
+#if !defined(TETHER_TEST_SANITIZED)
+TEST_CASE("a worker that has no memory for a request says so", "[process][error]") {
+    const Census census;
+    const auto transport = each_transport();
+    for (const unsigned concurrency : {1U, 4U}) {
+        CAPTURE(concurrency);
+        auto options = options_for(
+            {"-c", "ulimit -v 300000; exec \"$0\"", TETHER_MISBEHAVING_CHILD}, transport);
+        options.program = "/bin/sh";
+        options.concurrency = concurrency;
+        TestWorker worker{options};
+        CHECK(worker.call(Add{1, 2}) == 3);
+        const auto error = error_of([&] {
+            worker.call(Echo{{}, tether::Bytes(std::size_t{300} << 20)});
+        });
+        INFO(error.what());
+        CHECK(error.code() == errc::worker_exited);
+        CHECK(contains(error.what(), "ran out of memory"));
+        CHECK(worker.call(Add{1, 2}) == 3);
+        CHECK(worker.generation() == 2);
+    }
+}
+#endif
 
 }  // namespace
 }  // namespace tether_test::error_test

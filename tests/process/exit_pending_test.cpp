@@ -66,6 +66,38 @@ TEST_CASE("exit may be called on Tether's own thread", "[exit]") {
     CHECK(scene.left_after(within(500ms)).empty());
 }
 
+TEST_CASE("exit may be called in an output callback", "[exit]") {
+    const std::string storage = GENERATE("leaked", "local");
+    INFO(storage);
+    Scene scene;
+    Host host{scene, "host", {"storage=" + storage, "output=exit"}};
+    host.type("call print_lines 1\n");
+    REQUIRE(scene.wait_for("callback"));
+    const auto start = SteadyClock::now();
+    CHECK(host.wait() == "exit 7");
+    print_time("exit in an output callback, " + storage + ": ended after", since(start));
+    TETHER_TELL_STORY(scene, host);
+    CHECK(since(start) < within(6s));
+    CHECK(scene.count("callback") == 1);
+    CHECK(scene.left_after(within(500ms)).empty());
+}
+
+TEST_CASE("an output callback that blocks for ever holds up no exit", "[exit]") {
+    const std::string way = GENERATE("return", "exit", "quick_exit");
+    Scene scene;
+    Host host{scene, "host", {"storage=leaked", "output=block"}};
+    host.type("async print_lines 1\n");
+    REQUIRE(scene.wait_for("callback"));
+    host.type("end " + way + "\n");
+    REQUIRE(scene.wait_for("ending"));
+    const auto start = SteadyClock::now();
+    CHECK(host.wait() == "exit 7");
+    print_time("an output callback blocks, " + way + ": ended after", since(start));
+    TETHER_TELL_STORY(scene, host);
+    CHECK(since(start) < within(6s));
+    CHECK(scene.left_after(within(500ms)).empty());
+}
+
 TEST_CASE("a worker that is used after the exit hook is stopped", "[exit]") {
     const std::string way = GENERATE("return", "exit");
     Scene scene;

@@ -122,4 +122,25 @@ TEST_CASE("forks of another thread hold up no start and no stop", "[F37]") {
     CHECK(scene.left_after(within(2s)).empty());
 }
 
+TEST_CASE("a forked copy that destroys its context cancels nothing of the original's", "[F33]") {
+    Scene scene;
+    Host host{scene, "host", {"concurrency=2"}, options()};
+    host.type("fork_and_drop\n");
+    REQUIRE(scene.wait_for("running"));
+    host.type("fork\n");
+    CHECK(scene.wait_for("copy_ended") == "7");
+    TETHER_TELL_STORY(scene, host);
+    const auto second = scene.wait_for("second");
+    REQUIRE(second);
+    CHECK(second->starts_with("error the call timed out"));
+    CHECK(scene.wait_for("third") == "x");
+    CHECK(scene.count("completed") == 0);
+    scene.open_gate();
+    CHECK(scene.wait_for("completed") == "done");
+    CHECK(scene.wait_for("ran"));
+    host.type("end return\n");
+    CHECK(host.wait() == "exit 7");
+    CHECK(scene.left_after(within(2s)).empty());
+}
+
 }  // namespace tether_lifetime::fork

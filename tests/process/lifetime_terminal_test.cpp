@@ -123,4 +123,32 @@ TEST_CASE("a terminal is as it was, also when the host was killed", "[F46]") {
     CHECK(terminal.settings() == settings);
 }
 
+TEST_CASE("a terminal that nobody reads holds up nobody", "[F52]") {
+    const std::string storage = GENERATE("local", "leaked");
+    const std::string way = GENERATE("return", "exit");
+    INFO(storage << ", " << way);
+    Scene scene;
+    Terminal terminal;
+    // Only its stderr: the test goes on typing into a pipe.
+    const auto script = "exec \"$0\" \"$@\" 2> " + terminal.name();
+    Host host{scene, "host", {"storage=" + storage}, {.wrapper = {"/bin/sh", "-c", script}}};
+    for (int i = 0; i < 5; ++i) {
+        host.type("call print_lines 4\n");
+        REQUIRE(scene.wait_for("answer") == "printed");
+    }
+    host.type("call echo still here\n");
+    CHECK(scene.wait_for("answer") == "still here");
+    if (storage == "local") {
+        host.type("stop\n");
+        CHECK(scene.wait_for("stopped") == "exited with code 0");
+    }
+    host.type("end " + way + "\n");
+    REQUIRE(scene.wait_for("ending"));
+    const auto start = SteadyClock::now();
+    CHECK(host.wait() == "exit 7");
+    print_time("stderr is a terminal that nobody reads, ended after", since(start));
+    CHECK(since(start) < within(5s));
+    CHECK(scene.left_after(within(2s)).empty());
+}
+
 }  // namespace tether_lifetime::terminal

@@ -1,6 +1,9 @@
 // Who keeps an io_context running, and what happens when that is destroyed first.
 
+#include <asio/any_io_executor.hpp>
 #include <asio/bind_executor.hpp>
+#include <asio/execution.hpp>
+#include <asio/execution_context.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
@@ -177,6 +180,59 @@ TEST_CASE("a context destroyed in the middle of answers", "[process][ref]") {
         if (round % 2 == 0) context->run_for(std::chrono::microseconds{100} * round);
         context.reset();
         REQUIRE(eventually([&] { return alive.use_count() == 1; }));
+    }
+}
+
+// An executor of one's own, whose copies can be counted.
+struct CountedExecutor {
+    asio::io_context::executor_type inner;
+    std::shared_ptr<int> copies;
+
+    [[nodiscard]] asio::execution_context& query(asio::execution::context_t) const noexcept {
+        return inner.context();
+    }
+    [[nodiscard]] CountedExecutor require(asio::execution::blocking_t::never_t) const {
+        return *this;
+    }
+    template <class F>
+    void execute(F function) const {
+        asio::post(inner, std::move(function));
+    }
+    friend bool operator==(const CountedExecutor& a, const CountedExecutor& b) noexcept {
+        return a.inner == b.inner;
+    }
+    friend bool operator!=(const CountedExecutor& a, const CountedExecutor& b) noexcept {
+        return !(a == b);
+    }
+};
+
+TEST_CASE("a destroyed context takes a ref() along, wherever the worker lies in memory",
+          "[process][ref]") {
+    const Census census;
+    auto options = options_for();
+    options.program = "/nonexistent/worker";
+    for (int round = 0; round < 20; ++round) {
+        const auto copies = std::make_shared<int>(0);
+        auto context = std::make_unique<asio::io_context>();
+        const asio::any_io_executor executor{CountedExecutor{context->get_executor(), copies}};
+        // Those before it lay where it will lie.
+        for (int i = 0; i < round; ++i) {
+            TestWorker worker{executor, options};
+            worker.ref();
+        }
+        CHECK(copies.use_count() == 2);
+        std::optional<TestWorker> worker{std::in_place, executor, options};
+        const auto idle = copies.use_count();
+        worker->ref();
+        REQUIRE(copies.use_count() > idle);
+
+        context.reset();
+
+        CHECK(copies.use_count() == 3);  // here, in `executor` and in the worker's own
+        worker->ref();
+        CHECK(copies.use_count() == 3);
+        worker.reset();
+        CHECK(copies.use_count() == 2);
     }
 }
 

@@ -23,6 +23,53 @@
 
 namespace loopback_worker_test {
 
+/// Throws what is no std::exception where it is told so.
+struct Odd {
+    bool breaks_encoding = false;
+    bool breaks_decoding = false;
+};
+inline void to_json(nlohmann::json& json, const Odd& value) {
+    if (value.breaks_encoding) throw 42;
+    json = value.breaks_decoding;
+}
+inline void from_json(const nlohmann::json& json, Odd& value) {
+    if (json.get<bool>()) throw 43;
+    value = {};
+}
+
+struct CarryOdd {
+    static constexpr std::string_view name = "carry_odd";
+    using Response = Odd;
+    Odd value{};
+    bool answer_breaks = false;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CarryOdd, value, answer_breaks)
+
+/// Data members with the names of what a request type may say about itself.
+struct Job {
+    static constexpr std::string_view name = "job";
+    using Response = int;
+    int timeout{};
+    bool idempotent{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, timeout, idempotent)
+
+struct OddProtocol {
+    static constexpr std::string_view name = "test.odd";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<CarryOdd, Job>;
+};
+
+class OddHandler final : public tether::Handler<OddProtocol> {
+    Odd handle(const CarryOdd& request, tether::CallContext<CarryOdd>&) override {
+        return {.breaks_decoding = request.answer_breaks};
+    }
+    int handle(const Job& job, tether::CallContext<Job>& call) override {
+        return call.deadline() ? -1 : job.timeout + (job.idempotent ? 1 : 0);
+    }
+};
+using OddWorker = tether::LoopbackWorker<OddProtocol, OddHandler>;
+
 namespace {
 
 using namespace loopback_test;
@@ -448,6 +495,37 @@ TEST_CASE_METHOD(FreshStage, "a worker can be moved, and never used costs nothin
     CHECK(stage().made.value() == 1);
     context.run();  // an idle worker holds nobody up
     CHECK(context.stopped());
+}
+
+TEST_CASE("a codec that throws what is no exception gives a codec error") {
+    asio::io_context context;
+    OddWorker worker{context};
+    const auto both = [&](const CarryOdd& request, std::string_view text) {
+        std::exception_ptr completed;
+        worker.async_call(request, [&](std::exception_ptr error, Odd) { completed = error; });
+        context.restart();
+        context.run_for(tether_test::patience);
+        REQUIRE(completed != nullptr);
+        for (const auto& error : {error_of([&] { worker.call(request); }),
+                                  error_of([&] { std::rethrow_exception(completed); })}) {
+            INFO(error.what());
+            CHECK(error.code() == errc::codec);
+            CHECK(contains(error.what(), text));
+        }
+    };
+    both({.value = {.breaks_encoding = true}}, "the request could not be encoded");
+    both({.answer_breaks = true}, "the response could not be decoded");
+    worker.call(CarryOdd{});
+}
+
+TEST_CASE("a request may have data members called timeout and idempotent") {
+    asio::io_context context;
+    OddWorker worker{context, WorkerOptions{.call_timeout = tether::no_timeout}};
+    CHECK(worker.call(Job{7, true}) == 8);
+    int answer = 0;
+    worker.async_call(Job{5, false}, [&](std::exception_ptr, int result) { answer = result; });
+    context.run_for(tether_test::patience);
+    CHECK(answer == 5);
 }
 
 }  // namespace loopback_worker_test

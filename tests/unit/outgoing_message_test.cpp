@@ -78,6 +78,21 @@ TEST_CASE("an outgoing message can be sent again, and its storage be used again"
     CHECK(parcel.outgoing.rest_of_frame() == encoded({FrameType::response, 0, 1, "again"}));
 }
 
+TEST_CASE("an outgoing message keeps its storage only as long as that is small") {
+    OutgoingMessage message;
+    message.payload().append(100'000, 'x');
+    const auto small = message.payload().capacity();
+    REQUIRE(small <= OutgoingMessage::kept_storage);
+    message.reset();
+    CHECK(message.payload().capacity() == small);
+
+    message.payload().append(OutgoingMessage::kept_storage + 1, 'x');
+    REQUIRE(message.payload().capacity() > OutgoingMessage::kept_storage);
+    message.reset();
+    CHECK(message.payload().capacity() <= OutgoingMessage::kept_storage);
+    CHECK(message.content_size() == 0u);
+}
+
 TEST_CASE("gathering in small steps gives the same bytes") {
     const Message message{
         FrameType::request, 3, 8, pattern(1'100'000), {"", pattern(5), "", pattern(1'200'000), ""}};

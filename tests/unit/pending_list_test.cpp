@@ -49,6 +49,20 @@ TEST_CASE("what is pending is dropped with its context") {
     CHECK(drops == 1);
 }
 
+TEST_CASE("what lies where something forgotten lay is dropped, too") {
+    int drops = 0;
+    Entry entry{drops};
+    const auto at_that_place = [&] {
+        return std::shared_ptr<Droppable>{&entry, [](Droppable*) {}};
+    };
+    PendingList list;
+    CHECK(list.add(at_that_place()));  // gone, and not taken off the list
+    const auto pending = at_that_place();
+    CHECK(list.add(pending));
+    list.close();
+    CHECK(drops == 1);
+}
+
 TEST_CASE("each context has a list of its own") {
     int drops = 0;
     const auto entry = std::make_shared<Entry>(drops);

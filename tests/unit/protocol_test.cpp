@@ -30,6 +30,13 @@ struct Third {
     using Response = std::string;
     static constexpr bool idempotent = false;
 };
+// Data members are only data.
+struct Data {
+    static constexpr std::string_view name = "data";
+    using Response = int;
+    int timeout{};
+    bool idempotent{true};
+};
 struct Nameless {
     using Response = int;
 };
@@ -85,6 +92,8 @@ static_assert(!is_request_of<Both, Third>);
 static_assert(message_index<Both, First> == 0 && message_index<Both, Second> == 1);
 static_assert(request_timeout<Second>() == std::chrono::minutes{2});
 static_assert(request_timeout<First>() == std::nullopt);
+static_assert(tether::Request<Data>);
+static_assert(request_timeout<Data>() == std::nullopt && !is_idempotent<Data>());
 static_assert(is_idempotent<Second>() && !is_idempotent<First>() && !is_idempotent<Third>());
 
 static_assert(have_distinct_names(Messages<First, Second, Third>{}));

@@ -4,6 +4,7 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 
+#include <memory>
 #include <sstream>
 
 #include <sys/socket.h>
@@ -63,7 +64,8 @@ public:
 private:
     void make_worker() {
         const auto storage = arguments_.text("storage", "local");
-        const auto options = worker_options(arguments_);
+        auto options = worker_options(arguments_);
+        options.output = output();
         if (arguments_.number("in_thread") != 0) {
             std::thread{[&] { local_.emplace(options); }}.join();
             worker_ = &*local_;
@@ -79,6 +81,16 @@ private:
         } else {
             worker_ = leaked_worker = new AskWorker{options};
         }
+    }
+
+    [[nodiscard]] tether::Output output() const {
+        const auto way = arguments_.text("output");
+        if (way.empty()) return {};
+        return tether::Output::to([way](const tether::LogRecord&) {
+            announce("callback");
+            if (way == "exit") std::exit(exit_code);
+            for (;;) ::pause();
+        });
     }
 
     static Ask parse(const std::string& text) {
@@ -122,6 +134,8 @@ private:
             announce("continued");
         } else if (command == "cycles") {
             cycle(std::stoi(rest));
+        } else if (command == "fork_and_drop") {
+            fork_and_drop_context();
         } else if (command == "interrupted") {
             wait_for_interrupt();
         } else {
@@ -137,6 +151,34 @@ private:
             if (!status || !status->success()) announce("bad " + describe(status));
         }
         announce("cycled");
+    }
+
+    // The copy destroys the context that a call of the original's is to complete on.
+    void fork_and_drop_context() {
+        auto context = std::make_unique<asio::io_context>();
+        AskWorker worker{*context, worker_options(arguments_)};
+        worker.async_call(Ask{"until_gate", {}}, {.timeout = tether::no_timeout},
+                          [](const std::exception_ptr& error, const std::string& answer) {
+                              announce("completed " + (error ? "with an error" : answer));
+                          });
+        next_command();
+        const auto copy = ::fork();
+        if (copy == 0) {
+            context.reset();
+            std::exit(exit_code);
+        }
+        int status = 0;
+        while (::waitpid(copy, &status, 0) == -1 && errno == EINTR) {
+        }
+        announce("copy_ended " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : -1));
+        // The worker heeds cancellations in their order, and has two threads: what the copy may
+        // have cancelled has been when the third call is answered.
+        announce_outcome("second", [&] {
+            return worker.call(Ask{"until_stopped", {}}, {.timeout = 100ms});
+        });
+        announce_outcome("third", [&] { return worker.call(Ask{"echo", "x"}); });
+        context->run();
+        announce("ran");
     }
 
     // A tool that was interrupted: what runs is cancelled, then the worker is asked for one last

@@ -259,10 +259,12 @@ public:
         if (ask.what == "shell") return std::to_string(start_shell(ask.argument));
         if (ask.what == "output_of") return output_of(ask.argument);
         if (ask.what == "log") return call.log(tether::Severity::info, ask.argument), "";
+        if (ask.what == "print_lines") return print_lines(std::stoi(ask.argument)), "printed";
         announce("running " + ask.what + " " + std::to_string(::getpid()));
         if (ask.what == "until_stopped") return until_stopped(call, {});
         if (ask.what == "for")
             return until_stopped(call, std::chrono::milliseconds{std::stoi(ask.argument)});
+        if (ask.what == "until_gate") return until_gate(call);
         if (ask.what == "spin") spin();
         if (ask.what == "read") block_in_read();
         if (ask.what == "signals_blocked") spin_with_signals_blocked();
@@ -287,6 +289,27 @@ private:
             changed.wait_for(lock, call.stop_token(), limit, never);
         }
         return "done";
+    }
+
+    // Until the test opens the gate; tells whether it was asked to stop before.
+    static std::string until_gate(const tether::CallContext<Ask>& call) {
+        while (!call.stop_requested()) {
+            // Nobody has it open for reading before.
+            const int fd = ::open(variable("TETHER_TEST_GATE_PATH").c_str(),
+                                  O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            if (fd != -1) return ::close(fd), "done";
+            pause_for(1ms);
+        }
+        return "stopped";
+    }
+
+    // Lines of 64 KiB on stderr, and many short ones between them: no buffer is filled exactly.
+    static void print_lines(int count) {
+        const std::string line(65535, 'x');
+        for (int i = 0; i < count; ++i) {
+            std::fprintf(stderr, "%s\n", line.c_str());
+            for (int j = 0; j < 1000; ++j) std::fprintf(stderr, "line %d, not a long one\n", j);
+        }
     }
 
     // The parent is gone, and so is whoever reads this.
