@@ -112,7 +112,8 @@ class Output {
 public:
     /// Receives each line. Called on Tether's background thread, or on a thread that is inside
     /// `stop()`, `kill()`, `restart()` or the destructor of the worker; for one worker never from
-    /// two threads at once. Must not throw, and must not call the worker.
+    /// two threads at once. Must not throw, and must not call the worker. While it runs, the
+    /// other workers of the program have to wait, and so has whoever waits for this one's end.
     using Callback = std::function<void(const LogRecord&)>;
 
     enum class Mode : std::uint8_t { relay, inherit, discard, callback };

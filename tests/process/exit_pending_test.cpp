@@ -39,7 +39,7 @@ TEST_CASE("a worker that is destroyed ends its calls", "[exit]") {
     check_quick_end(scene, host, "exit 7", "async pending, destroyed");
 }
 
-TEST_CASE("a thread that is in a call holds up no exit", "[exit]") {
+TEST_CASE("a thread that is in a call holds up no exit", "[exit][F29]") {
     const std::string way = GENERATE("exit", "quick_exit", "_exit", "exception");
     const std::string storage = GENERATE("static", "leaked", "local");
     Scene scene;
@@ -66,8 +66,8 @@ TEST_CASE("exit may be called on Tether's own thread", "[exit]") {
     CHECK(scene.left_after(within(500ms)).empty());
 }
 
-TEST_CASE("exit may be called in an output callback", "[exit]") {
-    const std::string storage = GENERATE("leaked", "local");
+TEST_CASE("exit may be called in an output callback", "[exit][F29]") {
+    const std::string storage = GENERATE("leaked", "local", "static");
     INFO(storage);
     Scene scene;
     Host host{scene, "host", {"storage=" + storage, "output=exit"}};

@@ -103,6 +103,26 @@ TEST_CASE("a subreaper above the host changes nothing", "[F26]") {
     }
 }
 
+TEST_CASE("without a loopback interface only tcp fails, and says so", "[F89]") {
+    if (::system("unshare --net true >/dev/null 2>&1") != 0) {
+        WARN("not tried: no right to make a network namespace");
+        return;
+    }
+    const std::string transport = GENERATE("automatic", "unix_abstract", "unix_path", "tcp");
+    Scene scene;
+    Host host{scene, "host", {"transport=" + transport}, {.wrapper = {"unshare", "--net"}}};
+    host.type("call echo x\nend return\n");
+    const auto answer = scene.wait_for("answer");
+    REQUIRE(answer);
+    INFO(*answer);
+    if (transport == "tcp") {
+        CHECK(answer->find("error the worker could not be started") == 0);
+    } else {
+        CHECK(*answer == "x");
+    }
+    CHECK(host.wait() == "exit 7");
+}
+
 TEST_CASE("the host may be an orphan", "[F26]") {
     const Subreaper subreaper;
     Scene scene;

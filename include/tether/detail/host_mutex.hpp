@@ -1,5 +1,6 @@
 // Why: a mutex that is held while the host's own code runs (a callback). That code may call exit(),
-// or wait for the thread that does. During exit such a mutex is therefore tried, never waited for.
+// which destroys workers, or wait for the thread that does. Whoever holds such a mutex gets no
+// second lock instead of a deadlock, and during exit it is tried, never waited for.
 #pragma once
 
 #include <tether/config.hpp>
@@ -35,13 +36,13 @@ public:
         HostMutex* mutex_ = nullptr;
     };
 
-    // With `exiting` the result may be no lock.
+    // The result may be no lock: for the thread that has one, and with `exiting` for any.
     [[nodiscard]] Lock lock(bool exiting) {
+        if (holder_.load() == std::this_thread::get_id()) return {};
         if (!exiting) {
             mutex_.lock();
             return Lock{*this};
         }
-        if (holder_.load() == std::this_thread::get_id()) return {};
         for (int round = 0; round < 50; ++round) {
             if (mutex_.try_lock()) return Lock{*this};
             std::this_thread::sleep_for(std::chrono::milliseconds{1});

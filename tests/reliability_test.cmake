@@ -1,0 +1,73 @@
+# cmake [-DUPDATE=ON] -P reliability_test.cmake
+#
+# docs/reliability.md lists what Tether must withstand, a row each. This finds the tests of each row by
+# their tags, [F21], and fails when a row has none, when a tag has no row, or when the page shows other
+# tests; with UPDATE it rewrites the page.
+
+cmake_minimum_required(VERSION 3.25)
+
+cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
+set(page "${root}/docs/reliability.md")
+
+# tests_<number>: the files with a case of that tag.
+set(tagged "")
+file(GLOB_RECURSE sources RELATIVE "${root}/tests" "${root}/tests/*_test.cpp")
+list(SORT sources)
+foreach(source IN LISTS sources)
+    file(READ "${root}/tests/${source}" text)
+    string(REGEX MATCHALL "[[]F[0-9]+[]]" tags "${text}")
+    list(REMOVE_DUPLICATES tags)
+    foreach(tag IN LISTS tags)
+        string(REGEX REPLACE "[^0-9]" "" number "${tag}")
+        list(APPEND tests_${number} "`${source}`")
+        list(APPEND tagged ${number})
+    endforeach()
+endforeach()
+list(REMOVE_DUPLICATES tagged)
+
+# The tests of all numbers of a row such as 60-63.
+function(tests_of row result)
+    string(REGEX MATCHALL "[0-9]+" bounds "${row}")
+    list(GET bounds 0 first)
+    list(GET bounds -1 last)
+    set(found "")
+    foreach(number RANGE ${first} ${last})
+        list(APPEND found ${tests_${number}})
+        list(REMOVE_ITEM tagged ${number})
+    endforeach()
+    list(REMOVE_DUPLICATES found)
+    list(JOIN found ", " found)
+    set(${result} "${found}" PARENT_SCOPE)
+    set(tagged "${tagged}" PARENT_SCOPE)
+endfunction()
+
+file(READ "${page}" old)
+string(REPLACE ";" "\\;" lines "${old}")
+string(REPLACE "\n" ";" lines "${lines}")
+set(new "")
+set(problems "")
+foreach(line IN LISTS lines)
+    if(line MATCHES "^\\| ([0-9]+(-[0-9]+)?) \\| ([^|]*) \\|")
+        set(row "${CMAKE_MATCH_1}")
+        set(rule "${CMAKE_MATCH_3}")
+        tests_of("${row}" tests)
+        if(tests STREQUAL "")
+            string(APPEND problems "\n    row ${row} has no test with its tag")
+        endif()
+        set(line "| ${row} | ${rule} | ${tests} |")
+    endif()
+    string(APPEND new "${line}\n")
+endforeach()
+string(REGEX REPLACE "\n\n+$" "\n" new "${new}")
+foreach(number IN LISTS tagged)
+    string(APPEND problems "\n    the tag [F${number}] has no row")
+endforeach()
+
+if(UPDATE)
+    file(WRITE "${page}" "${new}")
+elseif(NOT new STREQUAL old)
+    string(APPEND problems "\n    the page shows other tests than there are: cmake -DUPDATE=ON -P tests/reliability_test.cmake")
+endif()
+if(NOT problems STREQUAL "")
+    message(FATAL_ERROR "docs/reliability.md:${problems}")
+endif()
