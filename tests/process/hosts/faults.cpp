@@ -85,6 +85,8 @@ std::vector<std::string> descriptors() {
     for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd", error}) {
         auto target = std::filesystem::read_symlink(entry.path(), error).string();
         if (error || target.find("/fd") != std::string::npos) continue;
+        // Whether its file has a name is no matter of ours.
+        if (const auto gone = target.find(" (deleted)"); gone != target.npos) target.resize(gone);
         const auto bracket = target.find(":[");
         if (target.rfind("anon_inode", 0) != 0 && bracket != std::string::npos) {
             target.resize(bracket);
