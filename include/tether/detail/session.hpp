@@ -553,7 +553,7 @@ private:
     void ask_to_stop() {
         {
             Lock lock{mutex_};
-            if (ended_) return;
+            if (ended_ || std::exchange(asked_to_stop_, true)) return;
             set_reason(errc::stopped, "it was stopped");
             channel_.stop_sending(lock);
             for (auto* call : calls_.calls()) {
@@ -753,6 +753,7 @@ private:
     bool input_closed_ = false;  // nothing is read any more
     bool ending_ = false;        // no more calls are taken
     bool ended_ = false;         // reaped, everything settled
+    bool asked_to_stop_ = false;
     bool killed_by_owner_ = false;
     OverdueCalls overdue_;
     TimePoint last_call_ = started_;

@@ -188,10 +188,11 @@ int without_standard_descriptors() {
             announce("completed " + text);
         });
         announce_outcome("again", [&] { return worker.call(Ask{"echo", "again"}); });
-        announce(all_closed() ? "standard closed" : "standard " + one_line(descriptors()));
+        announce(eventually(all_closed) ? "standard closed"
+                                        : "standard " + one_line(descriptors()));
         worker.stop();
     }
-    announce(all_closed() ? "standard closed" : "standard " + one_line(descriptors()));
+    announce(eventually(all_closed) ? "standard closed" : "standard " + one_line(descriptors()));
     announce("ending");
     return exit_code;
 }
