@@ -274,8 +274,8 @@ private:
     void resume_at(TimePoint when) {
         if (when >= resume_when_) return;
         resume_when_ = when;
-        Watches::at(resume_timer_, when, shared_from_this(),
-                    [](Supervisor& supervisor) { supervisor.resume(); });
+        static_cast<void>(Watches::at(resume_timer_, when, shared_from_this(),
+                                      [](Supervisor& supervisor) { supervisor.resume(); }));
     }
 
     // On the background thread: launches what was parked; it may be parked again.

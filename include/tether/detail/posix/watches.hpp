@@ -53,7 +53,7 @@ struct Watches {
     static std::error_code when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
                                       const std::shared_ptr<Owner>& owner, Act act) noexcept {
         std::error_code error;
-        if (!descriptor.is_open()) descriptor.assign(fd, error);
+        if (!descriptor.is_open()) static_cast<void>(descriptor.assign(fd, error));
         if (error) return error;
         return without_exceptions([&] {
             descriptor.async_wait(
