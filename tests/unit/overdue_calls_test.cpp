@@ -1,7 +1,7 @@
 #include <tether/detail/overdue_calls.hpp>
 
 #include <chrono>
-#include <set>
+#include <cstdint>
 
 #include "support/catch.hpp"
 
@@ -18,24 +18,25 @@ TEST_CASE("overdue calls come up when they are due, again and again", "[F40]") {
     calls.add({7, "slow", start, start + 2s});
     calls.add({9, "stopped", start, start});
     CHECK(calls.next_look() == start);
-    auto due = calls.take_due(start + 1s, 3s);
+    auto due = calls.take_due(start + 1s);
     REQUIRE(due.size() == 1);
     CHECK(due[0].number == 9);
     CHECK(calls.next_look() == start + 2s);
-    due = calls.take_due(start + 4s, 3s);
+    calls.add(due[0].next(start + 4s));
+    due = calls.take_due(start + 4s);
     CHECK(due.size() == 2);
-    CHECK(calls.next_look() == start + 7s);
+    CHECK(due[1].expired == start);
+    CHECK(calls.next_look() == TimePoint::max());
 }
 
-TEST_CASE("overdue calls that were answered are forgotten") {
+TEST_CASE("an overdue call can be found and forgotten") {
     OverdueCalls calls;
-    for (std::uint64_t number = 1; number <= 4; ++number) calls.add({number, "x", {}, {}});
-    const std::set<std::uint64_t> unanswered{2, 3};
-    calls.tidy([&](std::uint64_t number) { return unanswered.contains(number); });
-    CHECK(calls.find(1) == nullptr);
-    REQUIRE(calls.find(2) != nullptr);
-    CHECK(calls.find(2)->request == "x");
-    CHECK(calls.take_due({}, 1s).size() == 2);
+    for (std::uint64_t number = 1; number <= 3; ++number) calls.add({number, "x", {}, {}});
+    calls.forget(2);
+    CHECK_FALSE(calls.find(2));
+    REQUIRE(calls.find(3));
+    CHECK(calls.find(3)->request == "x");
+    CHECK(calls.take_due({}).size() == 2);
 }
 
 }  // namespace overdue_calls_test

@@ -74,7 +74,7 @@ public:
             if (full) break;
             if (sent < 0) {
                 broken_ = true;
-                error_ = error;
+                send_error_ = error;
             }
         }
         writing_ = false;
@@ -84,7 +84,7 @@ public:
     [[nodiscard]] bool blocked() const noexcept { return blocked_ && !broken_; }
     [[nodiscard]] bool broken() const noexcept { return broken_; }
     // Why nothing can be sent any more.
-    [[nodiscard]] std::error_code error() const noexcept { return error_; }
+    [[nodiscard]] std::error_code send_error() const noexcept { return send_error_; }
     [[nodiscard]] bool has_output() const noexcept { return !outbox_.empty() && !broken_; }
 
     // The owner of a message takes it back. Waits while another thread is inside a system call with
@@ -126,13 +126,18 @@ public:
     Received receive(bool wait, Deliver deliver) {
         const auto space = reader_.space();
         const auto size = receive_some(socket_.get(), space, wait ? 0 : MSG_DONTWAIT);
-        if (size < 0) return would_block() ? Received::drained : Received::closed;
+        if (size < 0 && would_block()) return Received::drained;
+        if (size < 0) receive_error_ = last_error();
+        if (size < 0) return Received::closed;
         if (size == 0) return Received::closed;
         const auto received = static_cast<std::size_t>(size);
         reader_.received(received);
         while (auto message = reader_.next()) deliver(*message);
         return received < space[0].size + space[1].size ? Received::drained : Received::more;
     }
+
+    // Why nothing comes any more; none when the other side has ended the connection in order.
+    [[nodiscard]] std::error_code receive_error() const noexcept { return receive_error_; }
 
     [[nodiscard]] FrameReader& reader() noexcept { return reader_; }
 
@@ -145,7 +150,8 @@ private:
     bool writing_ = false;
     bool blocked_ = false;
     bool broken_ = false;
-    std::error_code error_;
+    std::error_code send_error_;
+    std::error_code receive_error_;
 };
 
 }  // namespace detail

@@ -7,8 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <optional>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 TETHER_NAMESPACE_BEGIN
@@ -19,27 +20,27 @@ struct OverdueCall {
     std::string_view request{};  // a literal
     TimePoint expired{};
     TimePoint look{};  // when to ask what became of it
+
+    [[nodiscard]] OverdueCall next(TimePoint when) const noexcept {
+        return {number, request, expired, when};
+    }
 };
 
 class OverdueCalls {
 public:
     void add(const OverdueCall& call) { calls_.push_back(call); }
 
-    // Drops those that were answered after all.
-    template <class IsUnanswered>
-    void tidy(IsUnanswered is_unanswered) {
-        std::erase_if(calls_, [&](const auto& call) { return !is_unanswered(call.number); });
+    void forget(std::uint64_t number) {
+        std::erase_if(calls_, [number](const auto& call) { return call.number == number; });
     }
 
-    // Those to be looked at now; each comes up again after `pause`.
-    std::vector<OverdueCall> take_due(TimePoint now, Duration pause) {
-        std::vector<OverdueCall> due;
-        for (auto& call : calls_) {
-            if (call.look > now) continue;
-            due.push_back(call);
-            call.look = deadline_after(now, pause);
-        }
-        return due;
+    // Takes out those to be looked at now.
+    std::vector<OverdueCall> take_due(TimePoint now) {
+        const auto due = [now](const auto& call) { return call.look <= now; };
+        std::vector<OverdueCall> result;
+        std::ranges::copy_if(calls_, std::back_inserter(result), due);
+        std::erase_if(calls_, due);
+        return result;
     }
 
     [[nodiscard]] TimePoint next_look() const noexcept {
@@ -47,9 +48,9 @@ public:
         return first == calls_.end() ? TimePoint::max() : first->look;
     }
 
-    [[nodiscard]] const OverdueCall* find(std::uint64_t number) const noexcept {
+    [[nodiscard]] std::optional<OverdueCall> find(std::uint64_t number) const noexcept {
         const auto found = std::ranges::find(calls_, number, &OverdueCall::number);
-        return found == calls_.end() ? nullptr : &*found;
+        return found == calls_.end() ? std::nullopt : std::optional{*found};
     }
 
 private:

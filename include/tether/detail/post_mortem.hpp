@@ -26,7 +26,13 @@ inline std::chrono::milliseconds to_milliseconds(Duration duration) noexcept {
 struct Reason {
     errc cause{};
     std::string text{};
+    bool expected = false;  // it is what the owner wants, by a call or by an option
 };
+
+// Nobody on this side wanted its end: what it left undone may be done by the next.
+inline bool is_by_itself(const std::optional<Reason>& reason) noexcept {
+    return !reason || reason->cause == errc::framing || reason->cause == errc::worker_stuck;
+}
 
 // The reason, or what the status alone tells.
 inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& status, bool ready) {

@@ -154,7 +154,7 @@ private:
     std::string failure() {
         if (exhausted_) return "ran out of memory with a request or an answer";
         const Lock lock{writing_};
-        const auto error = channel_->error();
+        const auto error = channel_->send_error();
         const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
         return !error || gone ? std::string{} : "could not send an answer: " + error.message();
     }

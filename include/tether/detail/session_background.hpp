@@ -121,55 +121,36 @@ inline void Session::on_backlog() {
 
 inline void Session::on_start_timeout() {
     // A parent that was stopped or busy must not mistake its own pause for the worker's.
-    read_available(nullptr);
-    if (ready()) return;
+    connection_.read_available();
+    if (connection_.ready()) return;
     const auto limit = to_milliseconds(start_timeout_);
     kill(errc::start_timeout,
          "it was not ready within the start timeout of " + std::to_string(limit.count()) + " ms");
 }
 
-// With mutex_ held, as for the rest. The reactor gets the connection only when it must read, and
-// loses it when a caller reads, since it would be woken by each arrival.
 inline void Session::watch_input() {
-    if (std::exchange(watching_input_, true)) return;
-    connection_watched_ = true;
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    when_ready(watches_->connection, channel_.fd(), false,
-               [](Session& session) { session.on_input_ready(); });
+    when_ready(watches_->connection, connection_.fd(), false,
+               [](Session& session) { session.connection_.on_input(); });
 }
 
 inline void Session::watch_room() {
-    if (std::exchange(watching_room_, true)) return;
-    connection_watched_ = true;
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    when_ready(watches_->connection, channel_.fd(), true,
-               [](Session& session) { session.on_room(); });
+    when_ready(watches_->connection, connection_.fd(), true,
+               [](Session& session) { session.connection_.on_room(); });
 }
 
-inline void Session::let_go_of_connection() {
-    watching_input_ = watching_room_ = connection_watched_ = false;
+inline void Session::unwatch_connection() {
     const std::scoped_lock watching{watching_};
     if (watches_) Watches::let_go(watches_->connection);
 }
 
-inline void Session::on_input_ready() {
-    {
-        const Lock lock{mutex_};
-        watching_input_ = false;
-        if (leader_ != nullptr) return let_go_of_connection();
-    }
-    const bool more = read_available(nullptr);
-    const Lock lock{mutex_};
-    if (more || wants_background_reader()) watch_input();
-}
-
-inline void Session::on_room() {
-    Lock lock{mutex_};
-    watching_room_ = false;
-    channel_.flush(lock);
-    see_to_room();
+inline void Session::watch_deadline(TimePoint when) {
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    at(watches_->deadline, when, [](Session& session) { session.connection_.on_deadline(); });
 }
 
 inline void Session::watch_control_room() {
@@ -177,34 +158,6 @@ inline void Session::watch_control_room() {
     if (!watches_) return;
     when_ready(watches_->control, control_.fd(), true,
                [](Session& session) { session.send_control({}); });
-}
-
-inline void Session::watch_deadline(const Call& call) {
-    if (call.deadline() == TimePoint::max()) return;
-    const auto pending = [this](std::uint64_t number) { return calls_.find(number) != nullptr; };
-    deadlines_.add(call.deadline(), call.number);
-    deadlines_.tidy(async_calls_, pending);
-    if (call.deadline() < armed_deadline_) arm_deadline(call.deadline());
-}
-
-inline void Session::arm_deadline(TimePoint when) {
-    armed_deadline_ = when;
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    at(watches_->deadline, when, [](Session& session) { session.on_deadline(); });
-}
-
-inline void Session::on_deadline() {
-    read_available(nullptr);
-    Lock lock{mutex_};
-    for (const auto number : deadlines_.take_due(Clock::now())) {
-        auto* call = calls_.find(number);
-        if (call == nullptr) continue;
-        const auto alive = call->keep_alive();
-        give_up(*call, errc::timeout, lock);
-    }
-    arm_deadline(
-        deadlines_.next([this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
 }
 
 inline void Session::close_watches() {

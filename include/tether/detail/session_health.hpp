@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <utility>
+#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -20,47 +22,43 @@ namespace detail {
 // --- Stuck
 
 // A call has expired, its request had left. True: the worker does not run at all, and shall be
-// replaced. With mutex_ held.
+// replaced.
 inline bool Session::watch_overdue(const Call& call) {
     if (stuck_policy_.action == StuckPolicy::Action::keep) return false;
-    bool stopped = false;
-    if (stuck_policy_.action == StuckPolicy::Action::replace) {
-        const std::scoped_lock lock{process_mutex_};
-        stopped = process_.is_stopped();
-    }
+    const bool stopped = shall_replace() && is_stopped();
     const auto now = Clock::now();
     const auto look = stopped ? now : deadline_after(now, stuck_policy_.grace);
+    const std::scoped_lock lock{mutex_};
     overdue_.add({call.number, call.info.request, now, look});
-    arm_look(overdue_.next_look());
+    arm_look();
     return stopped;
 }
 
-inline void Session::arm_look(TimePoint when) {
+// With mutex_ held.
+inline void Session::arm_look() {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    at(watches_->overdue, when, [](Session& session) { session.look_at_overdue(); });
+    at(watches_->overdue, overdue_.next_look(),
+       [](Session& session) { session.look_at_overdue(); });
+}
+
+inline bool Session::shall_replace() const noexcept {
+    return stuck_policy_.action == StuckPolicy::Action::replace;
+}
+
+inline bool Session::is_stopped() {
+    const std::scoped_lock lock{process_mutex_};
+    return process_.is_stopped();
 }
 
 // A request that waits behind others is not stuck: the worker's guard knows which handler runs. A
 // worker that does not run cannot say so; the kernel does.
 inline void Session::look_at_overdue() {
-    read_available(nullptr);
-    bool stopped = false;
-    {
-        const std::scoped_lock lock{process_mutex_};
-        stopped = process_.is_stopped();
-    }
-    std::vector<OverdueCall> due;
-    {
-        const Lock lock{mutex_};
-        if (ending_) return;
-        overdue_.tidy([this](std::uint64_t number) { return calls_.is_abandoned(number); });
-        const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
-        due = overdue_.take_due(Clock::now(), pause);
-        arm_look(overdue_.next_look());
-    }
-    for (const auto& call : due) {
-        if (stopped && stuck_policy_.action == StuckPolicy::Action::replace) {
+    connection_.read_available();
+    if (!connection_.takes_calls()) return;
+    const bool stopped = is_stopped();
+    for (const auto& call : take_overdue()) {
+        if (stopped && shall_replace()) {
             return kill(errc::worker_stuck, "it was stopped by a signal when call " +
                                                 std::to_string(call.number) + " (\"" +
                                                 std::string{call.request} + "\") expired");
@@ -69,42 +67,59 @@ inline void Session::look_at_overdue() {
     }
 }
 
+// Those to look at now, but not what was answered after all.
+inline std::vector<OverdueCall> Session::take_overdue() {
+    const auto unanswered = [this](const OverdueCall& call) {
+        return connection_.is_unanswered(call.number);
+    };
+    const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
+    std::vector<OverdueCall> due;
+    {
+        const std::scoped_lock lock{mutex_};
+        due = overdue_.take_due(Clock::now());
+    }
+    std::erase_if(due, std::not_fn(unanswered));
+    const std::scoped_lock lock{mutex_};
+    for (const auto& call : due) overdue_.add(call.next(deadline_after(Clock::now(), pause)));
+    arm_look();
+    return due;
+}
+
 // The guard's answer.
 inline void Session::on_still_running(std::uint64_t number) {
-    read_available(nullptr);
-    std::string text;
+    connection_.read_available();
+    std::optional<OverdueCall> call;
     {
-        const Lock lock{mutex_};
-        const auto* call = overdue_.find(number);
-        if (ending_ || call == nullptr || !calls_.is_abandoned(number)) return;
-        text = "the handler of call " + std::to_string(number) + " (\"" +
-               std::string{call->request} + "\") still ran " +
-               std::to_string(to_milliseconds(Clock::now() - call->expired).count()) +
-               " ms after its deadline";
-        if (stuck_policy_.action == StuckPolicy::Action::replace) {
-            set_reason(errc::worker_stuck, text);
-            // With one handler at a time the others cannot be answered.
-            if (concurrency_ > 1) return retire(StopLadder::Step::kill);
-        } else {
-            overdue_.tidy([number](std::uint64_t other) { return other != number; });
+        const std::scoped_lock lock{mutex_};
+        call = overdue_.find(number);
+        if (!shall_replace()) overdue_.forget(number);  // it is told once
+    }
+    if (!call || !connection_.takes_calls() || !connection_.is_unanswered(number)) return;
+    const auto text = "the handler of call " + std::to_string(number) + " (\"" +
+                      std::string{call->request} + "\") still ran " +
+                      std::to_string(to_milliseconds(Clock::now() - call->expired).count()) +
+                      " ms after its deadline";
+    if (!shall_replace()) {
+        if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
+            output_->say(Severity::warning, text);
         }
+    } else if (concurrency_ > 1) {
+        set_reason({errc::worker_stuck, text});
+        retire(StopLadder::Step::kill);
+    } else {  // the others cannot be answered
+        kill(errc::worker_stuck, text);
     }
-    if (stuck_policy_.action == StuckPolicy::Action::replace) {
-        return take_step(StopLadder::Step::kill);
-    }
-    if (const auto lock = output_mutex_.lock(runtime_.exiting()))
-        output_->say(Severity::warning, text);
 }
 
 // --- Out of memory
 
-// A process in which an allocation failed may be in any state. With mutex_ held.
-inline void Session::look_at_error(const Outcome& outcome) {
+// A process in which an allocation failed may be in any state.
+inline void Session::on_error_answer(const Outcome& outcome) {
     const auto answer = ErrorAnswer::decode(outcome.bytes());
     const bool exhausted = std::ranges::any_of(
         answer.causes, [](const RemoteCause& cause) { return cause.code == "bad_alloc"; });
-    if (answer.cause != errc::handler || !exhausted || ending_) return;
-    set_reason(errc::worker_exited, "a handler ran out of memory (std::bad_alloc)");
+    if (answer.cause != errc::handler || !exhausted || !connection_.takes_calls()) return;
+    set_reason({errc::worker_exited, "a handler ran out of memory (std::bad_alloc)"});
     retire(StopLadder::Step::ask);
 }
 
@@ -116,32 +131,29 @@ inline void Session::watch_idleness(TimePoint when) {
 }
 
 inline void Session::on_idle() {
-    read_available(nullptr);
-    const Lock lock{mutex_};
-    if (ending_) return;
-    const auto now = Clock::now();
-    const bool busy = calls_.size() != 0 || calls_.abandoned() != 0;
-    const auto due = deadline_after(busy ? now : last_call_, idle_timeout_);
-    if (due <= now) {
-        set_reason(
-            errc::stopped,
-            "it had no call for " + std::to_string(to_milliseconds(idle_timeout_).count()) + " ms");
-        return retire(StopLadder::Step::ask);
+    connection_.read_available();
+    if (!connection_.takes_calls()) return;
+    if (const auto due = connection_.close_if_idle(idle_timeout_)) {
+        const std::scoped_lock watching{watching_};
+        if (watches_) watch_idleness(*due);
+        return;
     }
-    const std::scoped_lock watching{watching_};
-    if (watches_) watch_idleness(due);
+    const auto patience = to_milliseconds(idle_timeout_).count();
+    set_reason({errc::stopped, "it had no call for " + std::to_string(patience) + " ms", true});
+    retire(StopLadder::Step::ask);
 }
 
 // --- Given up
 
-// It takes no more calls, and ends when those that it has are done. With mutex_ held, as
-// leave_soon.
+// It takes no more calls, and ends when those that it has are done.
 inline void Session::retire(StopLadder::Step how) {
+    connection_.close();
+    const std::scoped_lock lock{mutex_};
     retirement_ = how;
-    if (calls_.size() == 0) leave_soon();
+    leave_soon();
 }
 
-// Not here: a lock is held.
+// Not here: locks are held.
 inline void Session::leave_soon() {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
@@ -149,9 +161,15 @@ inline void Session::leave_soon() {
 }
 
 inline void Session::on_leave() {
-    if (retirement_ == StopLadder::Step::kill) return take_step(StopLadder::Step::kill);
-    ask_to_stop();
-    kill_later(errc::stopped, "it was asked to leave but did not end");
+    if (connection_.has_calls()) return;  // on_drained() comes
+    StopLadder::Step how{};
+    {
+        const std::scoped_lock lock{mutex_};
+        how = retirement_;
+    }
+    take_step(how);
+    if (how == StopLadder::Step::ask)
+        kill_later(errc::stopped, "it was asked to leave but did not end");
 }
 
 }  // namespace detail

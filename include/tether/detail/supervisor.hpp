@@ -115,7 +115,8 @@ public:
     void cancel(AsyncCall& call, bool only_unsent) override {
         if (forked()) return;  // the call is the original's
         const auto ticket = call.ticket();
-        if (ticket.session != nullptr) ticket.session->cancel(ticket.number, only_unsent);
+        if (ticket.session != nullptr)
+            ticket.session->connection().cancel(ticket.number, only_unsent);
         if (const auto parked = unpark(call)) {
             refuse(*parked, errc::cancelled, "cancelled before it could be sent");
         }
@@ -155,7 +156,7 @@ public:
         const Lock lock{mutex_};
         if (stopped_) return WorkerState::stopped;
         if (session_ == nullptr) return starting_ ? WorkerState::starting : WorkerState::ended;
-        return session_->ready() ? WorkerState::ready : WorkerState::starting;
+        return session_->connection().ready() ? WorkerState::ready : WorkerState::starting;
     }
     [[nodiscard]] std::int64_t pid() const {
         const Lock lock{mutex_};
@@ -184,8 +185,8 @@ private:
         bool sent_again = false;
         for (;;) {
             const auto session = session_for(call, cancellable);
-            if (session->submit(call) == 0) continue;
-            session->wait(call);
+            if (session->connection().submit(call) == 0) continue;
+            session->connection().wait(call);
             if (!call.outcome.lost_with_worker || std::exchange(sent_again, true)) return;
             call.settled = false;
             call.outcome.reset();
@@ -227,7 +228,7 @@ private:
             session = cancellable.session;
             changed_.notify_all();
         }
-        if (session != nullptr) session->cancel(cancellable.call);
+        if (session != nullptr) session->connection().cancel(cancellable.call);
     }
 
     // --- Async calls
@@ -245,10 +246,10 @@ private:
                 session = session_;
             }
             call->hold();
-            const auto number = session->submit(*call);
+            const auto number = session->connection().submit(*call);
             if (number == 0) continue;
             call->set_ticket({session->generation(), number, session});
-            if (call->cancel_requested) session->cancel(number, false);
+            if (call->cancel_requested) session->connection().cancel(number, false);
             return;
         }
     }
@@ -303,7 +304,7 @@ private:
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name_ + "\" was stopped");
         if (failed_start_) throw CallError{*std::exchange(failed_start_, std::nullopt)};
         if (session_ != nullptr) {
-            return session_->takes_calls() ? TimePoint::min() : TimePoint::max();
+            return session_->connection().takes_calls() ? TimePoint::min() : TimePoint::max();
         }
         if (starting_) return TimePoint::max();
         const auto now = Clock::now();

@@ -1,0 +1,564 @@
+// Why: all calls to one worker, on one connection: sent, answered, given up. Whoever waits reads:
+// of several blocked callers one (the leader) reads for all; when nobody blocks but a call is
+// pending, a background thread does, which is the owner's. What the end of the connection means for
+// the process is the owner's business, too.
+//
+// Locks, in the order they may be taken: reading_, mutex_; below those the owner's.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/call.hpp>
+#include <tether/detail/call_table.hpp>
+#include <tether/detail/channel.hpp>
+#include <tether/detail/handshake.hpp>
+#include <tether/detail/post_mortem.hpp>
+#include <tether/error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// What a connection asks of whoever has it. Its lock is held, but for on_violation.
+class ConnectionOwner {
+public:
+    ConnectionOwner(const ConnectionOwner&) = delete;
+    ConnectionOwner& operator=(const ConnectionOwner&) = delete;
+
+    // Call on_input() or on_room() once, as soon as there is some.
+    virtual void watch_input() = 0;
+    virtual void watch_room() = 0;
+    virtual void unwatch_connection() = 0;
+    // Call on_deadline() then, and no more at the time asked for before.
+    virtual void watch_deadline(TimePoint when) = 0;
+
+    // Its caller waits no longer, but the worker has the request.
+    virtual void on_given_up(const Call& call, errc cause) = 0;
+    virtual void on_error_answer(const Outcome& outcome) = 0;
+    // It takes no more calls, and has none left.
+    virtual void on_drained() = 0;
+    // Nothing can be sent, or nothing comes any more.
+    virtual void on_lost(const std::string& text) = 0;
+    // What came is not what a worker sends.
+    virtual void on_violation(errc cause, const std::string& text) = 0;
+
+protected:
+    ConnectionOwner() = default;
+    ~ConnectionOwner() = default;
+};
+
+class Connection {
+public:
+    using Lock = Channel::Lock;
+
+    struct Identity {
+        std::string worker{};  // its name, for the texts of errors
+        std::int64_t pid = 0;
+        ProtocolId protocol{};
+        Secret secret{};  // proves that it is the worker who speaks
+    };
+
+    Connection(ConnectionOwner& owner, Descriptor socket, std::uint64_t max_message_bytes,
+               Identity identity)
+        : owner_(owner),
+          identity_(std::move(identity)),
+          channel_(std::move(socket), max_message_bytes) {}
+
+    [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
+
+    // --- Calls
+
+    // Sends a request and returns its number. 0: no more calls are taken, the end is near or was.
+    std::uint64_t submit(Call& call) {
+        Lock lock{mutex_};
+        if (closed_) return 0;
+        const auto alive = call.keep_alive();
+        const auto number = call.number = calls_.add(call);
+        last_call_ = call.info.made;
+        if (call.is_async()) ++async_calls_;
+        try {
+            call.message.open(FrameType::request, call.info.index, number, time_left(call));
+            if (call.is_async()) watch_deadline(call);
+            channel_.send(call.message, lock);
+        } catch (...) {
+            if (!call.message.done()) channel_.release(call.message, lock);
+            forget(call);
+            throw;
+        }
+        see_to_room(call.is_async());
+        if (wants_background_reader()) watch_input();
+        return number;
+    }
+
+    // Blocks until the call is settled, and reads for all who wait meanwhile.
+    void wait(BlockingCall& call) {
+        Lock lock{mutex_};
+        bool leading = false;
+        bool looked_again = false;
+        const Departure departure{*this, call, leading, lock};
+        while (!call.settled) {
+            if (call.cancelled) {
+                give_up(call, errc::cancelled, lock);
+            } else if (Clock::now() >= call.deadline()) {
+                // An answer that has arrived wins over a deadline that passed while nobody read.
+                if (std::exchange(looked_again, true)) {
+                    give_up(call, errc::timeout, lock);
+                } else {
+                    lock.unlock();
+                    read_available(&call);
+                    lock.lock();
+                }
+            } else if (leading || leader_ == nullptr) {
+                leading = true;
+                leader_ = &call;
+                lead(call, lock);
+            } else {
+                follow(call, lock);
+            }
+        }
+    }
+
+    // From another thread than the one in wait(), or instead of it.
+    void cancel(BlockingCall& call) {
+        const Lock lock{mutex_};
+        call.cancelled = true;
+        call.changed.notify_one();
+        if (leader_ == &call) wake_.notify();
+    }
+
+    // Settles a call that nobody's thread waits for, if it is still pending here. `only_unsent`:
+    // not when it has left already.
+    void cancel(std::uint64_t number, bool only_unsent) {
+        Lock lock{mutex_};
+        auto* call = calls_.find(number);
+        if (call == nullptr || (only_unsent && call->message.opened())) return;
+        const auto alive = call->keep_alive();
+        give_up(*call, errc::cancelled, lock);
+    }
+
+    // --- Its state
+
+    // The worker has welcomed us.
+    [[nodiscard]] bool ready() const {
+        const Lock lock{mutex_};
+        return ready_;
+    }
+    [[nodiscard]] bool takes_calls() const noexcept { return !closed_; }
+    [[nodiscard]] bool has_calls() const {
+        const Lock lock{mutex_};
+        return calls_.size() != 0;
+    }
+    // It was given up, and its answer has not come yet.
+    [[nodiscard]] bool is_unanswered(std::uint64_t number) const {
+        const Lock lock{mutex_};
+        return calls_.is_abandoned(number);
+    }
+    [[nodiscard]] std::vector<CallInFlight> in_flight(TimePoint now) const {
+        const Lock lock{mutex_};
+        return describe_calls(calls_.calls(), now);
+    }
+
+    // --- Its end
+
+    // Takes no more calls. Those that it has go on.
+    void close() noexcept { closed_ = true; }
+
+    // Closes when the last call was `patience` ago. Otherwise the result says when to ask again.
+    std::optional<TimePoint> close_if_idle(Duration patience) {
+        const Lock lock{mutex_};
+        const auto now = Clock::now();
+        const bool busy = calls_.size() != 0 || calls_.abandoned() != 0;
+        const auto due = deadline_after(busy ? now : last_call_, patience);
+        if (due > now) return due;
+        close();
+        return std::nullopt;
+    }
+
+    void stop_reading() {
+        const Lock lock{mutex_};
+        input_closed_ = true;
+    }
+
+    // The worker is asked to leave: nothing more is sent, and no answer awaited.
+    void stop() {
+        Lock lock{mutex_};
+        close();
+        channel_.stop_sending(lock);
+        for (auto* call : calls_.calls()) {
+            // Those that left are still answered by a handler that runs to its end.
+            calls_.abandon(call->number);
+            // Whether or not its welcome has been read: it may be at work already.
+            settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call)),
+                                describe(*call) + ": it was stopped"});
+        }
+    }
+
+    // The worker is gone. `by_itself`: calls that may be made again are marked so.
+    void finish(errc cause, bool by_itself, const std::shared_ptr<const ExitReport>& report) {
+        Lock lock{mutex_};
+        close();
+        input_closed_ = true;
+        channel_.stop_sending(lock);
+        for (auto* call : calls_.calls()) {
+            calls_.remove(call->number);
+            const bool unsent = !call->message.opened();
+            call->outcome.lost_with_worker =
+                by_itself && ready_ && (unsent || call->info.idempotent);
+            settle_with(*call, death_of_call(*call, cause, ready_, report));
+        }
+        calls_.clear();
+        wake_.notify();
+    }
+
+    // --- What the background thread does
+
+    // Delivers what has arrived, without waiting. False: nothing more is there now.
+    bool read_available() { return read_available(nullptr); }
+
+    void on_input() {
+        {
+            const Lock lock{mutex_};
+            watching_input_ = false;
+            if (leader_ != nullptr) return let_go();
+        }
+        const bool more = read_available();
+        const Lock lock{mutex_};
+        if (more || wants_background_reader()) watch_input();
+    }
+
+    void on_room() {
+        Lock lock{mutex_};
+        watching_room_ = false;
+        channel_.flush(lock);
+        see_to_room();
+    }
+
+    void on_deadline() {
+        read_available();
+        Lock lock{mutex_};
+        for (const auto number : deadlines_.take_due(Clock::now())) {
+            auto* call = calls_.find(number);
+            if (call == nullptr) continue;
+            const auto alive = call->keep_alive();
+            give_up(*call, errc::timeout, lock);
+        }
+        arm_deadline(deadlines_.next(
+            [this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
+    }
+
+private:
+    // --- Waiting
+
+    // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
+    // lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
+    // followed: its leader may have gone at the same time.
+    struct Departure {
+        Departure(Connection& the_connection, BlockingCall& the_call, const bool& is_leading,
+                  Lock& the_lock)
+            : connection(the_connection), call(the_call), leading(is_leading), lock(the_lock) {}
+        Departure(const Departure&) = delete;
+        Departure& operator=(const Departure&) = delete;
+        ~Departure() {
+            if (!lock.owns_lock()) lock.lock();
+            if (leading) connection.leader_ = nullptr;
+            std::erase(connection.followers_, &call);
+            try {
+                if (!call.message.done()) connection.release(call, lock);
+                if (!call.settled) connection.forget(call);
+                connection.appoint_reader();
+            } catch (...) {  // out of memory; the next caller tries again
+            }
+        }
+        Connection& connection;
+        BlockingCall& call;
+        const bool& leading;
+        Lock& lock;
+    };
+
+    // Reads for all until this call is settled, cancelled or due, or there is another reason to
+    // look up.
+    void lead(BlockingCall& call, Lock& lock) {
+        if (watched_) let_go();
+        const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
+        PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
+        lock.unlock();
+        wait_ready(items, call.deadline());
+        if (items[1].revents != 0) wake_.drain();
+        if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+        lock.lock();
+        if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
+        if (channel_.broken()) on_send_failed();
+    }
+
+    void follow(BlockingCall& call, Lock& lock) {
+        followers_.push_back(&call);
+        const auto ready = [&] { return call.settled || call.cancelled || call.promoted; };
+        if (call.deadline() == TimePoint::max()) {
+            call.changed.wait(lock, ready);
+        } else {
+            call.changed.wait_until(lock, call.deadline(), ready);
+        }
+        std::erase(followers_, &call);
+        if (call.promoted && leader_ != nullptr) call.promoted = false;
+    }
+
+    // The leader leaves: somebody who waits takes over, or else the background thread.
+    void appoint_reader() {
+        if (leader_ != nullptr) return;
+        for (auto* follower : followers_) {
+            if (follower->settled) continue;
+            follower->promoted = true;
+            follower->changed.notify_one();
+            return;
+        }
+        if (wants_background_reader()) watch_input();
+        see_to_room();
+    }
+
+    [[nodiscard]] bool wants_background_reader() const noexcept {
+        return leader_ == nullptr && followers_.empty() && async_calls_ != 0 && !input_closed_;
+    }
+
+    // The reactor gets the connection only when it must read, and loses it when a caller reads,
+    // since it would be woken by each arrival.
+    void watch_input() {
+        if (std::exchange(watching_input_, true)) return;
+        watched_ = true;
+        owner_.watch_input();
+    }
+
+    void watch_room() {
+        if (std::exchange(watching_room_, true)) return;
+        watched_ = true;
+        owner_.watch_room();
+    }
+
+    void let_go() {
+        watching_input_ = watching_room_ = watched_ = false;
+        owner_.unwatch_connection();
+    }
+
+    // --- Reading
+
+    // `reader` is the call of this thread, if any: its answer is reason enough to stop.
+    bool read_available(const Call* reader) {
+        const std::scoped_lock reading{reading_};
+        try {
+            for (int round = 0; round < 64; ++round) {
+                {
+                    const Lock lock{mutex_};
+                    if (input_closed_ || (reader != nullptr && reader->settled)) return false;
+                }
+                const auto received = channel_.receive(
+                    false, [&](IncomingMessage& message) { deliver(message, reader); });
+                if (received == Channel::Received::closed) on_input_closed();
+                if (received != Channel::Received::more) return false;
+            }
+            return true;
+        } catch (const FramingError& error) {
+            stop_reading();
+            owner_.on_violation(errc::framing, error.what());
+        } catch (const std::bad_alloc&) {
+            stop_reading();
+            owner_.on_violation(errc::message_too_large, "an answer did not fit into memory");
+        }
+        return false;
+    }
+
+    void deliver(IncomingMessage& message, const Call* reader) {
+        Lock lock{mutex_};
+        if (!ready_) return welcome(message);
+        if (message.type != FrameType::response && message.type != FrameType::error) {
+            throw FramingError("a message of a type that a worker does not send");
+        }
+        Call* call = calls_.find(message.number);
+        if (call != nullptr && !call->message.done()) call = wait_until_sent(message.number, lock);
+        if (call == nullptr) {
+            if (calls_.forget(message.number)) return;
+            throw FramingError("an answer to call " + std::to_string(message.number) +
+                               ", which is not pending");
+        }
+        if (call->info.index != message.index) {
+            throw FramingError("an answer of another type than its call");
+        }
+        call->outcome.take(message);  // when there is no memory for it, the call is still pending
+        calls_.remove(message.number);
+        if (call->outcome.is_error_answer) owner_.on_error_answer(call->outcome);
+        settle(*call, reader);
+    }
+
+    // An answer may be faster than the thread that sent the last piece of its request.
+    Call* wait_until_sent(std::uint64_t number, Lock& lock) {
+        channel_.settle(lock);
+        auto* call = calls_.find(number);
+        if (call != nullptr && !call->message.done()) {
+            throw FramingError("an answer to call " + std::to_string(number) +
+                               ", of which only a part was sent");
+        }
+        return call;
+    }
+
+    void welcome(const IncomingMessage& message) {
+        const auto greeting =
+            message.type == FrameType::welcome ? Greeting::decode(message.payload) : std::nullopt;
+        if (!greeting || !equal_secrets(view(greeting->secret), view(identity_.secret))) {
+            throw FramingError("the first message is not the worker's welcome");
+        }
+        if (greeting->protocol != identity_.protocol) {
+            throw FramingError(describe_mismatch(identity_.protocol, greeting->protocol));
+        }
+        ready_ = true;
+    }
+
+    void on_input_closed() {
+        const Lock lock{mutex_};
+        if (std::exchange(input_closed_, true)) return;
+        close();
+        const auto error = channel_.receive_error();
+        owner_.on_lost(error ? "its connection failed (" + error.message() + "), but it did not end"
+                             : "it closed its connection but did not end");
+    }
+
+    // --- Settling
+
+    void settle(Call& call, const Call* reader) {
+        call.settled = true;
+        if (&call == leader_ && reader != &call) wake_.notify();
+        const bool async = call.is_async();
+        call.on_settled();
+        on_removed(async);
+    }
+
+    void settle_with(Call& call, CallError error) {
+        call.outcome.error = std::move(error);
+        settle(call, nullptr);
+    }
+
+    // After a call has left the table.
+    void on_removed(bool async) {
+        if (async) --async_calls_;
+        if (closed_ && calls_.size() == 0) owner_.on_drained();
+    }
+
+    void give_up(Call& call, errc cause, Lock& lock) {
+        auto sent = Outbox::Withdrawn::sent;
+        const auto number = call.number;
+        if (!call.message.done()) sent = release(call, lock);
+        // Meanwhile the worker may have ended, and the call may be on its way to the next.
+        if (calls_.find(number) != &call) return;
+        if (sent == Outbox::Withdrawn::sent) {
+            calls_.abandon(number);
+            owner_.on_given_up(call, cause);
+        } else {
+            calls_.remove(number);
+        }
+        const bool unknown = sent == Outbox::Withdrawn::sent && !call.info.idempotent;
+        settle_with(call, {code_of(cause, unknown), describe_give_up(call, cause, sent)});
+    }
+
+    // As if it had never been made.
+    void forget(Call& call) {
+        if (calls_.find(call.number) != &call) return;
+        if (call.message.opened()) {
+            calls_.abandon(call.number);
+        } else {
+            calls_.remove(call.number);
+        }
+        on_removed(call.is_async());
+    }
+
+    [[nodiscard]] std::string describe(const Call& call) const {
+        return "call \"" + std::string{call.info.request} + "\" to worker \"" + identity_.worker +
+               "\" (pid " + std::to_string(identity_.pid) + ")";
+    }
+
+    std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
+        const bool timeout = cause == errc::timeout;
+        const auto time = (timeout ? call.info.deadline : Clock::now()) - call.info.made;
+        auto text = describe(call) + (timeout ? ": no answer within " : ": cancelled after ");
+        text += std::to_string(to_milliseconds(time).count()) + " ms";
+        if (!ready_) text += "; the worker was still starting";
+        if (sent != Outbox::Withdrawn::sent) text += "; the request had not left";
+        return text;
+    }
+
+    // --- Sending
+
+    [[nodiscard]] static std::uint64_t time_left(const Call& call) noexcept {
+        if (call.info.deadline == TimePoint::max()) return 0;
+        return std::max<std::uint64_t>(1, to_microseconds(call.info.deadline - Clock::now()));
+    }
+
+    // After anything that may have sent. When the socket is full, whoever polls must learn of it;
+    // `others_poll` unless this thread is about to.
+    void see_to_room(bool others_poll = true) {
+        if (channel_.broken()) return on_send_failed();
+        if (!channel_.blocked()) return;
+        if (leader_ != nullptr) {
+            wake_.notify();
+        } else if (others_poll) {
+            watch_room();
+        }
+    }
+
+    void on_send_failed() {
+        if (closed_.exchange(true)) return;
+        owner_.on_lost("nothing could be sent to it: " + channel_.send_error().message());
+    }
+
+    Outbox::Withdrawn release(Call& call, Lock& lock) {
+        const auto result = channel_.release(call.message, lock);
+        see_to_room();
+        return result;
+    }
+
+    // --- Deadlines of the calls that nobody's thread waits for
+
+    void watch_deadline(const Call& call) {
+        if (call.deadline() == TimePoint::max()) return;
+        const auto pending = [this](std::uint64_t number) {
+            return calls_.find(number) != nullptr;
+        };
+        deadlines_.add(call.deadline(), call.number);
+        deadlines_.tidy(async_calls_, pending);
+        if (call.deadline() < armed_deadline_) arm_deadline(call.deadline());
+    }
+
+    void arm_deadline(TimePoint when) {
+        armed_deadline_ = when;
+        owner_.watch_deadline(when);
+    }
+
+    ConnectionOwner& owner_;
+    const Identity identity_;
+
+    std::mutex reading_;  // the channel's reader
+    mutable std::mutex mutex_;
+    Channel channel_;
+    CallTable<Call> calls_;
+    Deadlines deadlines_;
+    std::size_t async_calls_ = 0;
+    BlockingCall* leader_ = nullptr;
+    std::vector<BlockingCall*> followers_;
+    WakeUp wake_;
+    TimePoint last_call_ = Clock::now();
+    TimePoint armed_deadline_ = TimePoint::max();
+    std::atomic<bool> closed_{false};  // no more calls are taken; changes only once
+    bool ready_ = false;               // the worker has welcomed us
+    bool input_closed_ = false;        // nothing is read any more
+    bool watching_input_ = false;
+    bool watching_room_ = false;
+    bool watched_ = false;  // the reactor has the connection
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END
