@@ -8,7 +8,7 @@ cmake_minimum_required(VERSION 3.25)
 # <layer> <regular expression for the path below tether/>: the first that matches counts.
 set(layers
     "0 ^(version|config|fwd|error|exit_status|limits|logging|options|bytes|worker_state)\\.hpp$"
-    "0 ^detail/(binary|block_cache|remote_cause)\\.hpp$"
+    "0 ^detail/(binary|block_cache|options_check|remote_cause)\\.hpp$"
     "1 ^(protocol|handler|codec)\\.hpp$"
     "1 ^detail/dom_reader\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|call_table|lifecycle)\\.hpp$"

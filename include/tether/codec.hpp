@@ -41,22 +41,44 @@ concept Codec = requires(std::string& out, std::string_view in, const int& value
     { C::template decode<int>(in) } -> std::same_as<int>;
 };
 
-/// The codecs below refuse what is nested more than 256 levels deep.
-///
+namespace detail {
+
+// A sentence for what nlohmann/json says in pages.
+template <class T>
+nlohmann::json to_dom(const T& value) {
+    static_assert(std::is_constructible_v<nlohmann::json, const T&>,
+                  "this message type has no to_json: write one, or list its members in "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...)");
+    return nlohmann::json(value);
+}
+
+template <class T>
+T from_dom(const nlohmann::json& dom) {
+    static_assert(
+        requires { dom.template get<T>(); },
+        "this message type has no from_json, or no default constructor: write one, or list its "
+        "members in NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...)");
+    return dom.template get<T>();
+}
+
+}  // namespace detail
+
 /// MessagePack by way of nlohmann/json's `to_json` and `from_json`. The default: compact, and
 /// strings carry any bytes, so that a path need not be UTF-8.
+///
+/// This codec and the next two refuse to decode what is nested more than 256 levels deep.
 struct MessagePackCodec {
     static constexpr std::string_view name = "msgpack";
 
     template <class T>
     static void encode(const T& value, std::string& out) {
-        nlohmann::json::to_msgpack(nlohmann::json(value),
+        nlohmann::json::to_msgpack(detail::to_dom(value),
                                    nlohmann::detail::output_adapter<char>(out));
     }
 
     template <class T>
     static T decode(std::string_view in) {
-        return detail::read_dom(in, nlohmann::json::input_format_t::msgpack).template get<T>();
+        return detail::from_dom<T>(detail::read_dom(in, nlohmann::json::input_format_t::msgpack));
     }
 };
 
@@ -67,12 +89,12 @@ struct JsonCodec {
 
     template <class T>
     static void encode(const T& value, std::string& out) {
-        out += nlohmann::json(value).dump();
+        out += detail::to_dom(value).dump();
     }
 
     template <class T>
     static T decode(std::string_view in) {
-        return detail::read_dom(in, nlohmann::json::input_format_t::json).template get<T>();
+        return detail::from_dom<T>(detail::read_dom(in, nlohmann::json::input_format_t::json));
     }
 };
 
@@ -82,12 +104,12 @@ struct CborCodec {
 
     template <class T>
     static void encode(const T& value, std::string& out) {
-        nlohmann::json::to_cbor(nlohmann::json(value), nlohmann::detail::output_adapter<char>(out));
+        nlohmann::json::to_cbor(detail::to_dom(value), nlohmann::detail::output_adapter<char>(out));
     }
 
     template <class T>
     static T decode(std::string_view in) {
-        return detail::read_dom(in, nlohmann::json::input_format_t::cbor).template get<T>();
+        return detail::from_dom<T>(detail::read_dom(in, nlohmann::json::input_format_t::cbor));
     }
 };
 

@@ -219,7 +219,8 @@ private:
 ///     throw tether::HandlerError("no_file", "a file name is needed");
 ///
 /// The caller gets a `RemoteError` with that code and message. Any other exception is carried too;
-/// this one just gives the caller something to compare.
+/// this one just gives the caller something to compare. The code "bad_alloc" means what it means
+/// for a `std::bad_alloc`: the worker is replaced.
 class HandlerError : public std::runtime_error {
 public:
     HandlerError(std::string code, const std::string& message)

@@ -50,11 +50,13 @@ public:
 
     /// True once nobody waits for the answer any more: the caller cancelled, its deadline passed,
     /// the worker is being stopped, or the parent has died. Costs one atomic load; ask often. A
-    /// handler that returns when it sees this may return anything: the answer is dropped.
+    /// handler that returns or throws once it has seen this may do so with anything: whoever should
+    /// wait after all, as when a stranger sends the worker SIGTERM, gets an error.
     [[nodiscard]] bool stop_requested() const noexcept { return control_.stop_requested(); }
 
     /// The same as a token, for `std::condition_variable_any` and callbacks. The first use in a
-    /// worker starts one helper thread, on which stop callbacks run.
+    /// worker starts one helper thread, on which stop callbacks run; they must not block. Throws
+    /// `std::system_error` where the system has no thread to give.
     [[nodiscard]] std::stop_token stop_token() const { return control_.stop_token(); }
 
     /// When the caller stops waiting; nothing where it waits for ever. Counted from the arrival of
@@ -201,6 +203,8 @@ private:
     static R decode(std::string_view payload, std::span<Bytes> blobs) {
         try {
             return decode_payload<CodecOf<P>, R>(payload, blobs);
+        } catch (const std::bad_alloc&) {
+            throw;
         } catch (const std::exception& error) {
             throw CodecFailure("request \"" + std::string{R::name} +
                                "\" could not be decoded: " + error.what());

@@ -4,6 +4,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/call_front.hpp>
 #include <tether/detail/loopback.hpp>
+#include <tether/detail/options_check.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
 #include <tether/worker_state.hpp>

@@ -160,7 +160,8 @@ struct WorkerOptions {
 
     /// The program to start. Empty: the running executable, the very file that runs now even when
     /// it was replaced on disk. With a slash: a path, relative to the parent's working directory.
-    /// Without one: looked up in the parent's `PATH`. Looked at anew at each start.
+    /// Without one: looked up in the absolute folders of the parent's `PATH`. Looked at anew at
+    /// each start.
     std::string program{};
 
     /// Its arguments, without the program's name. They are visible to other users of the machine.
@@ -196,7 +197,7 @@ struct WorkerOptions {
     StuckPolicy stuck{};
 
     /// After this long without a call the worker is stopped; the next call starts another. It may
-    /// take up to twice as long.
+    /// take up to twice as long, since a call costs nothing here.
     Duration idle_timeout = no_timeout;
 
     /// What the operating system holds it to.
@@ -222,7 +223,14 @@ struct CallOptions {
     /// From the call until its answer, queueing and starting the worker included. Decides before
     /// the request type's `timeout`, which decides before `WorkerOptions::call_timeout`. The
     /// handler is asked to stop then; what happens while it does not, `WorkerOptions::stuck` says.
+    /// With zero or less the call fails with `errc::timeout`, and nothing is sent.
     std::optional<Duration> timeout{};
+
+    /// From the start of its handler, however long it waited for that. When it is over, the call
+    /// fails with `errc::timeout` and the handler is asked to stop, as after `timeout`. In whole
+    /// milliseconds, at least one. The worker keeps this time: while it is stopped or hangs as a
+    /// whole, only `timeout` counts.
+    std::optional<Duration> run_timeout{};
 
     /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's
     /// `stop_requested()` becomes true and a late answer is dropped. The call ends at once with

@@ -23,7 +23,9 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// In a worker it also: makes stdout line-buffered; installs handlers for SIGTERM (an orderly end)
 /// and SIGPIPE (nothing); becomes a child subreaper (Linux), and at the end kills what the handler
-/// started and left running; starts one small thread that watches the parent. It takes the
+/// started and left running (orphans of what the handler started become its children, and stay in
+/// the system's list until then, or until the handler waits for any child); starts one small thread
+/// that watches the parent. It takes the
 /// environment variable `TETHER_WORKER` away, so that a handler may have workers of its own.
 ///
 /// The arguments are not looked at; they are the program's own, as `WorkerOptions::arguments` set

@@ -4,6 +4,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/call_front.hpp>
 #include <tether/detail/executor_hold.hpp>
+#include <tether/detail/options_check.hpp>
 #include <tether/detail/supervisor.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>
@@ -34,8 +35,10 @@ TETHER_NAMESPACE_BEGIN
 /// pending. One that crashed is started again by the next call, within
 /// `WorkerOptions::restart`.
 ///
-/// **Threads.** All members but move and destruction may be called from any threads at once. The
-/// first worker of a program starts one background thread for all of them.
+/// **Threads.** All members but move and destruction may be called from any threads at once. A
+/// worker may be destroyed while others are inside `call`, as a static one is at exit: that ends
+/// their calls with `errc::stopped`. The first worker of a program starts one background thread for
+/// all of them.
 ///
 /// **Forked copies.** In a child made by `fork()`, members that use the process throw
 /// `errc::forked`; the destructor leaves the original's worker alone.
@@ -51,7 +54,8 @@ public:
 
     /// Starts the process and returns without waiting for it; calls may be made at once.
     /// Completion handlers without an executor of their own run on Tether's background thread:
-    /// keep them short, and make no blocking calls there.
+    /// keep them short, make no blocking calls there, and let no exception escape: that ends the
+    /// program.
     ///
     /// Throws `std::invalid_argument` only for options that contradict each other. A start that
     /// fails surfaces at the first call, as `errc::start_failed`; the next call tries again.
@@ -92,7 +96,12 @@ public:
 
     /// Ends the process as `stop()` does. Pending calls end with `errc::stopped`.
     ~Worker() {
-        if (supervisor_ != nullptr) detail::Supervisor::retire(std::move(supervisor_));
+        if (supervisor_ == nullptr) return;
+        if (supervisor_->forked()) {
+            leave_to_the_original();
+        } else {
+            supervisor_->retire();
+        }
     }
 
     /// Sends `request` and waits for its answer. The calling thread does the work itself; several
@@ -110,7 +119,8 @@ public:
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());
-        return front().template call<P>(*supervisor(), request, options);
+        const auto kept = supervisor();  // should the worker be destroyed meanwhile
+        return front().template call<P>(*kept, request, options);
     }
 
     /// Sends `request` and completes later.
@@ -126,7 +136,8 @@ public:
     /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards
     /// the handler's `stop_requested()` becomes true and its answer is dropped. The type `total`
     /// promises no side effects, and therefore works only before the request has left; `partial`
-    /// and `terminal` always do.
+    /// and `terminal` always do. A request of up to 16 KiB counts as having left once it is
+    /// queued, which is at once while the worker takes calls, full as the socket may be.
     template <class R, class Token>
     auto async_call(R request, CallOptions<R> options, Token&& token) {
         static_assert(detail::check_request<P, R>());
@@ -155,8 +166,8 @@ public:
     /// start: the first call does.
     void restart() { supervisor()->restart(std::nullopt); }
 
-    /// The same with other options from now on. Throws `std::invalid_argument` for options that
-    /// contradict each other, before anything happens.
+    /// The same with other options from now on; the name stays. Throws `std::invalid_argument` for
+    /// options that contradict each other, before anything happens.
     void restart(WorkerOptions options) {
         detail::check_options(options);
         supervisor()->restart(std::move(options));
@@ -188,6 +199,15 @@ public:
     [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
 
 private:
+    // Locks may be held by threads that do not exist here.
+    void leave_to_the_original() noexcept {
+        struct Left {
+            std::shared_ptr<detail::ExecutorHold> hold;
+            std::shared_ptr<detail::Supervisor> supervisor;
+        };
+        static_cast<void>(new Left{std::move(hold_), std::move(supervisor_)});
+    }
+
     [[nodiscard]] const std::shared_ptr<detail::Supervisor>& supervisor() const {
         supervisor_->check_not_forked();
         return supervisor_;

@@ -57,7 +57,7 @@ private:
         made.type = static_cast<FrameType>(1 + in_.byte() % 5);
         made.index = in_.number<std::uint16_t>();
         made.number = ++last_number_;
-        made.timeout_us = in_.byte();
+        made.timeouts = {in_.byte(), in_.byte()};
         made.payload = text();
         for (auto left = in_.byte() % 4; left != 0; --left) made.blobs.push_back(text());
         return made;
@@ -87,10 +87,10 @@ private:
         }
         if (content.empty()) return;
         const auto here = in_.byte() % content.size();
-        bytes += tether_test::frame(made.type, FrameHeader::more, made.number,
-                                    tether_test::head(made.payload.size(), sizes, made.timeout_us) +
-                                        content.substr(0, here),
-                                    made.index);
+        bytes += tether_test::frame(
+            made.type, FrameHeader::more, made.number,
+            tether_test::head(made.payload.size(), sizes, made.timeouts) + content.substr(0, here),
+            made.index);
         const auto number = made.number;
         open_[number] = {std::move(made), content.substr(here)};
     }

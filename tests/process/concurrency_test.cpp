@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 
 #include "process/support/worker_under_test.hpp"
+#include "support/sanitizers.hpp"
 
 namespace tether_test::concurrency_test {
 namespace {
@@ -251,6 +252,19 @@ TEST_CASE("handlers run at the same time where they may", "[process][concurrency
     gate.open(2);
     for (auto& result : results) CHECK_FALSE(result.get());
 }
+
+#if !defined(TETHER_TEST_SANITIZED)
+TEST_CASE("a worker that gets fewer threads than it may have serves with those",
+          "[process][concurrency]") {
+    const Census census;
+    auto options = options_for();
+    options.concurrency = 1024;
+    options.limits.memory_bytes = std::uint64_t{512} << 20;
+    TestWorker worker{options};
+    CHECK(worker.call(Add{1, 2}) == 3);
+    CHECK(worker.generation() == 1);
+}
+#endif
 
 TEST_CASE("by default one handler runs at a time", "[process][concurrency]") {
     const Census census;

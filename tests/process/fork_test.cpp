@@ -58,6 +58,7 @@ TEST_CASE("a worker cannot be used in a forked copy", "[F33]") {
     check_worker_is_untouched(scene, host, first);
 }
 
+#if !defined(TETHER_TEST_TSAN)
 TEST_CASE("a forked copy may have a worker of its own", "[F33]") {
     const std::string way = GENERATE("return", "exit", "quick_exit", "_exit");
     Scene scene;
@@ -74,6 +75,8 @@ TEST_CASE("a forked copy may have a worker of its own", "[F33]") {
     TETHER_TELL_STORY(scene, host);
     check_worker_is_untouched(scene, host, first);
 }
+
+#endif
 
 TEST_CASE("a copy that lives on keeps no worker alive", "[F33]") {
     const std::string way = GENERATE("return", "exit", "_exit", "sigkill", "abort", "exec");

@@ -55,6 +55,20 @@ TEST_CASE("a handler that ignores its deadline is replaced with its worker", "[p
     CHECK_FALSE(worker.last_exit()->killed_from_outside);
 }
 
+TEST_CASE("a handler that ignores its run timeout is replaced with its worker", "[process][F40]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{impatient()};
+    const auto error = error_of([&] {
+        worker.call(SpinForever{gate.path(), true}, {.run_timeout = 100ms});
+    });
+    CHECK(error.code() == errc::timeout);
+    CHECK(eventually([&] { return worker.state() == tether::WorkerState::ended; }));
+    CHECK(worker.call(Count{}) == 1);
+    CHECK(worker.generation() == 2);
+}
+
 TEST_CASE("calls behind a stuck handler: those that may be sent again are", "[process][F40][F59]") {
     const Census census;
     const TemporaryFolder folder;

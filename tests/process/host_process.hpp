@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 
 extern char** environ;  // POSIX has no header for it
 
@@ -48,17 +49,7 @@ namespace tether_lifetime {
 using Milliseconds = std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool instrumented = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool instrumented = true;
-#else
-inline constexpr bool instrumented = false;
-#endif
-#else
-inline constexpr bool instrumented = false;
-#endif
+using tether_test::instrumented;
 
 #if defined(TETHER_FORCE_PORTABLE)
 inline constexpr bool portable = true;

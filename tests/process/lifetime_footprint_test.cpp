@@ -6,6 +6,7 @@ namespace tether_lifetime::footprint {
 
 using namespace std::chrono_literals;
 
+#if !defined(TETHER_TEST_TSAN)
 TEST_CASE("a worker changes nothing about the host's process", "[footprint]") {
     Scene scene;
     Host host{scene, "footprint", {"mode=look"}};
@@ -19,6 +20,8 @@ TEST_CASE("a worker changes nothing about the host's process", "[footprint]") {
     CHECK(scene.wait_for("at_exit") == "0");
     TETHER_TELL_STORY(scene, host);
 }
+
+#endif
 
 TEST_CASE("a host that ignores SIGCHLD has no zombies and hangs nowhere", "[F32]") {
     const int count = rounds(40);

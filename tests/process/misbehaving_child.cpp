@@ -263,6 +263,12 @@ public:
         return call.stop_requested();
     }
 
+    bool handle(const Stall& request, tether::CallContext<Stall>&) override {
+        const GateVisitor gate{request.gate};
+        gate.say(Gate::entered);
+        return gate.wait_open(1min);
+    }
+
     bool handle(const AwaitToken& request, tether::CallContext<AwaitToken>& call) override {
         const GateVisitor gate{request.gate};
         std::mutex mutex;

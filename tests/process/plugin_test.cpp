@@ -16,6 +16,7 @@ std::vector<std::string> arguments(const std::string& storage, int rounds,
 
 }  // namespace
 
+#if !defined(TETHER_TEST_TSAN)
 TEST_CASE("an unloaded plugin takes its worker and its thread with it", "[exit][plugin]") {
     const std::string storage = GENERATE("static", "leaked");
     const std::string end = GENERATE("return", "quick_exit");
@@ -38,6 +39,8 @@ TEST_CASE("an unloaded plugin takes its worker and its thread with it", "[exit][
     check_quick_end(scene, host, "exit 7", "plugin, " + storage);
 }
 
+#endif
+
 TEST_CASE("a plugin may be loaded when the program exits", "[exit][plugin]") {
     const std::string storage = GENERATE("static", "leaked");
     Scene scene;
@@ -50,6 +53,7 @@ TEST_CASE("a plugin may be loaded when the program exits", "[exit][plugin]") {
     CHECK(scene.count("destroyed") == 1);
 }
 
+#if !defined(TETHER_TEST_TSAN)
 TEST_CASE("a plugin is unloaded with a call pending", "[exit][plugin]") {
     const std::string storage = GENERATE("static", "leaked");
     Scene scene;
@@ -69,5 +73,6 @@ TEST_CASE("a plugin is unloaded with a call pending", "[exit][plugin]") {
     host.type("g");
     check_quick_end(scene, host, "exit 7", "plugin with a pending call, " + storage);
 }
+#endif
 
 }  // namespace tether_lifetime::plugin

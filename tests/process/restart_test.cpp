@@ -256,6 +256,55 @@ TEST_CASE("calls during a pause are all served after it", "[process][restart][F5
     CHECK(worker.generation() == 3);
 }
 
+TEST_CASE("all who wait out a pause are told of the start that fails then",
+          "[process][restart][F44]") {
+    const Census census;
+    auto options = options_for();
+    options.program = "/no/such/program";
+    options.restart = {.budget = 100, .window = 1h, .initial_pause = 300ms, .max_pause = 300ms};
+    TestWorker worker{options};
+    for (int i = 0; i < 2; ++i) CHECK_THROWS_AS(worker.call(Nothing{}), CallError);
+    const auto generation = worker.generation();
+
+    std::vector<std::future<void>> results;
+    for (int i = 0; i < 4; ++i) {
+        results.push_back(worker.async_call(Nothing{}, asio::use_future));
+        results.push_back(std::async(std::launch::async, [&] { worker.call(Nothing{}); }));
+    }
+    for (auto& result : results) {
+        CHECK(error_of([&] { result.get(); }).code() == errc::start_failed);
+    }
+    CHECK(worker.generation() - generation <= 2);  // 2: a thread came after the first
+}
+
+TEST_CASE("starts that fail spend the budget, and the error says why", "[process][restart][F56]") {
+    const Census census;
+    auto options = options_for();
+    options.program = "/no/such/program";
+    options.restart = {.budget = 1, .window = 1h, .initial_pause = 0s, .max_pause = 0s};
+    TestWorker worker{options};
+    for (int i = 0; i < 2; ++i) CHECK_THROWS_AS(worker.call(Nothing{}), CallError);
+    const auto error = error_of([&] { worker.call(Nothing{}); });
+    INFO(error.what());
+    CHECK(error.code() == errc::restart_budget_spent);
+    CHECK(contains(error.what(), "open the program /no/such/program"));
+}
+
+TEST_CASE("several threads restart a worker", "[process][restart][F55]") {
+    const Census census;
+    TestWorker worker{options_for(each_transport())};
+    {
+        std::vector<std::jthread> threads;
+        for (int i = 0; i < 4; ++i) {
+            threads.emplace_back([&] {
+                for (int round = 0; round < 5; ++round) worker.restart();
+            });
+        }
+    }
+    CHECK(worker.generation() == 21);
+    CHECK(worker.call(Add{1, 2}) == 3);
+}
+
 TEST_CASE("kills under load", "[process][restart][F55]") {
     const Census census;
     auto options = options_for(each_transport());

@@ -51,6 +51,23 @@ TEST_CASE("a program that is not in PATH", "[process][start][F5]") {
                         "no-such-tool-of-tether");
 }
 
+TEST_CASE("only programs in absolute folders of PATH are found there", "[process][start]") {
+    const Census census;
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder / "first/child");  // a folder is no program
+    std::filesystem::create_directories(folder / "second");
+    std::filesystem::create_symlink(TETHER_MISBEHAVING_CHILD, folder / "second/child");
+    const std::string before = std::getenv("PATH");
+    ::setenv("PATH", (":bin:" + (folder / "first") + ":" + (folder / "second")).c_str(), 1);
+    auto options = options_for();
+    options.program = "child";
+    TestWorker worker{options};
+    CHECK(worker.call(Add{1, 2}) == 3);
+    options.program = "bin";
+    check_start_failure(start_and_call(options), std::errc::no_such_file_or_directory, "\"bin\"");
+    ::setenv("PATH", before.c_str(), 1);
+}
+
 TEST_CASE("a program that may not be executed", "[process][start][F5]") {
     const Census census;
     const TemporaryFolder folder;

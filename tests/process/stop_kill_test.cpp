@@ -12,6 +12,55 @@ namespace {
 
 using tether::ExitStatus;
 
+TEST_CASE("what was answered before a stranger's SIGTERM is not lost", "[process][stop]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate start{folder / "start"};
+    Gate gate{folder / "gate"};
+    TestWorker worker{options_for({"wait", start.path()}, each_transport())};
+    // Both are there when the worker begins to read.
+    auto first = worker.async_call(Stall{gate.path()}, asio::use_future);
+    auto second = worker.async_call(Number{}, asio::use_future);
+    REQUIRE(start.hear_entered());
+    start.open();
+    REQUIRE(gate.hear_entered());
+    ::kill(static_cast<::pid_t>(worker.pid()), SIGTERM);
+    gate.open();
+
+    CHECK(first.get());
+    try {
+        second.get();  // where the signal came too late for it
+    } catch (const CallError& error) {
+        CHECK(error.code() == errc::worker_exited);
+    }
+}
+
+TEST_CASE("what a handler returns when a stranger told its worker to stop is no answer",
+          "[process][stop]") {
+    const Census census;
+    const auto transport = each_transport();
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for(transport);
+    options.concurrency = GENERATE(1u, 2u);
+    TestWorker worker{options};
+    auto by_asking = worker.async_call(Await{gate.path(), true}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    ::kill(static_cast<::pid_t>(worker.pid()), SIGTERM);
+    auto error = error_of([&] { by_asking.get(); });
+    INFO(error.what());
+    CHECK(error.code() == errc::worker_exited);
+    CHECK(error.code() == errc::outcome_unknown);
+
+    auto by_token = worker.async_call(AwaitToken{gate.path()}, asio::use_future);
+    REQUIRE(gate.hear(Gate::stopped));
+    REQUIRE(gate.hear_entered());
+    ::kill(static_cast<::pid_t>(worker.pid()), SIGTERM);
+    error = error_of([&] { by_token.get(); });
+    CHECK(error.code() == errc::worker_exited);
+    CHECK(worker.generation() == 2);
+}
+
 TEST_CASE("an idle worker stops at once, with code 0", "[process][stop]") {
     const Census census;
     auto options = options_for(each_transport());

@@ -65,6 +65,14 @@ struct Await {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Await, gate, heeds_stop)
 
+/// Tells `gate` that it runs, and waits until the gate opens. Never asks whether it should stop.
+struct Stall {
+    static constexpr std::string_view name = "stall";
+    using Response = bool;
+    std::string gate{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Stall, gate)
+
 /// The same by `stop_token()`: tells `gate` when the token's callback has run.
 struct AwaitToken {
     static constexpr std::string_view name = "await_token";
@@ -247,7 +255,7 @@ struct TestProtocol {
     using Requests =
         tether::Messages<Echo, Add, Nothing, Count, Await, AwaitToken, SpinForever, AwaitBriefly,
                          TimeLeft, Throw, Exit, Signal, Print, PrintAndAbort, Log, Make, SideEffect,
-                         IdempotentEffect, Start, Who, Meddle, Carry, Number>;
+                         IdempotentEffect, Start, Who, Meddle, Carry, Number, Stall>;
 };
 
 /// The same two requests in every codec.

@@ -153,6 +153,59 @@ TEST_CASE("the handler sees the deadline", "[process][timeout]") {
     CHECK(long_left <= year);
 }
 
+TEST_CASE("a run timeout counts from the start of the handler", "[process][timeout]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{options_for(each_transport())};
+    auto first = worker.async_call(Await{gate.path(), false}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+
+    // It waits for longer than its handler may run.
+    auto second = worker.async_call(Add{1, 2}, {.run_timeout = 50ms}, asio::use_future);
+    CHECK(second.wait_for(150ms) == std::future_status::timeout);
+    gate.open();
+    first.get();
+    CHECK(second.get() == 3);
+    CHECK(worker.call(TimeLeft{}, {.timeout = 10'000ms, .run_timeout = 1'000'000ms}) <= 10'000);
+    const auto left = worker.call(TimeLeft{}, {.run_timeout = 20'000ms});
+    CHECK(left > 10'000);
+    CHECK(left <= 20'000);
+}
+
+TEST_CASE("a handler that runs for too long is told to stop, and its caller learns of it",
+          "[process][timeout]") {
+    const Census census;
+    const auto transport = each_transport();
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for(transport);
+    options.concurrency = GENERATE(1u, 3u);
+    TestWorker worker{options};
+    worker.call(Nothing{});
+    const Stopwatch watch;
+
+    const auto error = error_of([&] {
+        worker.call(Await{gate.path(), true}, {.run_timeout = 100ms});
+    });
+
+    INFO(error.what());
+    CHECK(error.code() == errc::timeout);
+    CHECK(error.code() == errc::outcome_unknown);
+    CHECK(contains(error.what(), "run_timeout of 100 ms"));
+    CHECK(watch.elapsed() >= 100ms);
+    CHECK(watch.elapsed() < soon);
+    CHECK(gate.hear_entered());
+    CHECK(gate.hear(Gate::stopped));
+    auto result =
+        worker.async_call(AwaitToken{gate.path()}, {.run_timeout = 100ms}, asio::use_future);
+    CHECK(error_of([&] { result.get(); }).code() == errc::timeout);
+    CHECK(gate.hear_entered());
+    CHECK(gate.hear(Gate::stopped));
+    CHECK(worker.call(Add{1, 2}, {.run_timeout = tether::no_timeout}) == 3);
+    CHECK(worker.generation() == 1);
+}
+
 TEST_CASE("no timeout is no timeout, and huge ones do not wrap", "[process][timeout][F42]") {
     const Census census;
     auto options = options_for(each_transport());

@@ -4,6 +4,7 @@
 
 #include <tether/detail/frame.hpp>
 #include <tether/detail/frame_reader.hpp>
+#include <tether/detail/handshake.hpp>
 #include <tether/detail/outgoing_message.hpp>
 
 #include <algorithm>
@@ -24,14 +25,14 @@ struct Message {
     std::uint64_t number = 1;
     std::string payload{};
     std::vector<std::string> blobs{};
-    std::uint64_t timeout_us = 0;
+    tether::detail::Timeouts timeouts{};
 
     friend bool operator==(const Message&, const Message&) = default;
 };
 
 inline Message copy_of(const tether::detail::IncomingMessage& message) {
-    Message copy{message.type, message.index,     message.number, std::string{message.payload},
-                 {},           message.timeout_us};
+    Message copy{message.type, message.index,   message.number, std::string{message.payload},
+                 {},           message.timeouts};
     for (const auto& blob : message.blobs) copy.blobs.emplace_back(blob.view());
     return copy;
 }
@@ -45,7 +46,7 @@ struct Parcel {
             outgoing.blobs().push_back(&blobs.emplace_back(std::string_view{blob}));
         }
         outgoing.seal();
-        outgoing.open(source.type, source.index, source.number, source.timeout_us);
+        outgoing.open(source.type, source.index, source.number, source.timeouts);
     }
     Parcel(const Parcel&) = delete;
     Parcel& operator=(const Parcel&) = delete;
@@ -66,6 +67,12 @@ inline std::string encoded(const Message& message) {
     return bytes;
 }
 
+/// The control record that cancels a request.
+inline std::string cancel_record(std::uint64_t number) {
+    const auto record = tether::detail::record_about(number, tether::detail::ControlType::cancel);
+    return {record.data(), record.size()};
+}
+
 /// One frame as its parts say, sane or not.
 inline std::string frame(tether::detail::FrameType type, std::uint8_t flags, std::uint64_t number,
                          std::string_view body, std::uint16_t index = 0) {
@@ -77,10 +84,10 @@ inline std::string frame(tether::detail::FrameType type, std::uint8_t flags, std
 
 /// What stands at the beginning of the body of the frame that opens a message.
 inline std::string head(std::uint64_t payload_size, const std::vector<std::uint64_t>& blob_sizes,
-                        std::uint64_t timeout_us = 0) {
+                        tether::detail::Timeouts timeouts = {}) {
     using tether::detail::MessageHead;
     std::string bytes(MessageHead::size + 8 * blob_sizes.size(), '\0');
-    MessageHead{payload_size, timeout_us, static_cast<std::uint32_t>(blob_sizes.size())}.store(
+    MessageHead{payload_size, timeouts, static_cast<std::uint32_t>(blob_sizes.size())}.store(
         bytes.data());
     for (std::size_t i = 0; i < blob_sizes.size(); ++i) {
         tether::detail::store_le(bytes.data() + MessageHead::size + 8 * i, blob_sizes[i]);

@@ -1,6 +1,7 @@
 #include <tether/detail/active_calls.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stop_token>
@@ -11,7 +12,9 @@
 
 namespace active_calls_test {
 
+using namespace std::chrono_literals;
 using tether::detail::ActiveCalls;
+using tether::detail::TimePoint;
 
 TEST_CASE("a running call is told to stop, and only that one") {
     ActiveCalls calls{2};
@@ -25,6 +28,25 @@ TEST_CASE("a running call is told to stop, and only that one") {
     CHECK_FALSE(calls.stop_requested(1));
     CHECK(calls.begin(1, 3, 3));
     CHECK_FALSE(calls.stop_requested(1));
+}
+
+TEST_CASE("a call that overruns is told to stop, once") {
+    ActiveCalls calls{3};
+    const TimePoint start{};
+    CHECK(calls.next_overrun() == TimePoint::max());
+    CHECK(calls.begin(0, 1, 1));
+    CHECK(calls.begin(1, 2, 2, start + 2s));
+    CHECK(calls.begin(2, 3, 3, start + 1s));
+    CHECK(calls.next_overrun() == start + 1s);
+    CHECK(calls.stop_overrun(start) == 0);
+    CHECK(calls.stop_overrun(start + 1s) == 3);
+    CHECK(calls.stop_overrun(start + 1s) == 0);
+    CHECK(calls.stop_requested(2));
+    CHECK_FALSE(calls.stop_requested(1));
+    CHECK(calls.next_overrun() == start + 2s);
+    calls.end(1);
+    CHECK(calls.next_overrun() == TimePoint::max());
+    CHECK(calls.stop_overrun(start + 5s) == 0);
 }
 
 TEST_CASE("a cancel may overtake its request") {

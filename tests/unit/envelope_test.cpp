@@ -27,14 +27,14 @@ TEST_CASE("an error answer is read as it was written", "[F17]") {
 
 TEST_CASE("the causes that a worker may name") {
     for (const auto cause :
-         {errc::codec, errc::message_too_large, errc::cancelled, errc::stopped}) {
+         {errc::codec, errc::message_too_large, errc::cancelled, errc::timeout, errc::stopped}) {
         std::string bytes;
         ErrorAnswer{cause, "text", {}}.append_to(bytes);
         CHECK(ErrorAnswer::decode(bytes).cause == cause);
         CHECK(ErrorAnswer::decode(bytes).text == "text");
     }
     // Others would lie about the parent's side; a handler's error needs a first cause.
-    for (const auto cause : {errc::timeout, errc::worker_killed, errc::framing, errc::handler,
+    for (const auto cause : {errc::worker_exited, errc::worker_killed, errc::framing, errc::handler,
                              static_cast<errc>(0), static_cast<errc>(77)}) {
         std::string bytes;
         ErrorAnswer{cause, "text", {}}.append_to(bytes);

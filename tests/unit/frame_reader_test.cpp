@@ -43,7 +43,7 @@ struct InThreeFrames {
         const auto content =
             message.payload + message.blobs[0] + message.blobs[1] + message.blobs[2];
         return frame(message.type, more, message.number,
-                     head(40, {25, 0, 31}, message.timeout_us) + content.substr(0, 30),
+                     head(40, {25, 0, 31}, message.timeouts) + content.substr(0, 30),
                      message.index) +
                frame(FrameType::data, more, message.number, content.substr(30, 40)) +
                frame(FrameType::data, 0, message.number, content.substr(70));

@@ -43,10 +43,11 @@ TEST_CASE("headers are read as they were written") {
     CHECK(header.message == 0xfffe);
     CHECK(header.number == ~std::uint64_t{0});
 
-    MessageHead{std::uint64_t{1} << 60, 12, 34}.store(bytes);
+    MessageHead{std::uint64_t{1} << 60, {12, 56}, 34}.store(bytes);
     const auto head = MessageHead::load(bytes);
     CHECK(head.payload == std::uint64_t{1} << 60);
-    CHECK(head.timeout_us == 12u);
+    CHECK(head.timeouts.call_us == 12u);
+    CHECK(head.timeouts.run_ms == 56u);
     CHECK(head.blobs == 34u);
 }
 

@@ -10,6 +10,7 @@
 
 #include "support/catch.hpp"
 #include "support/text.hpp"
+#include "support/wire.hpp"
 
 namespace handshake_test {
 
@@ -17,6 +18,7 @@ namespace {
 
 using namespace tether::detail;
 using tether::errc;
+using tether_test::cancel_record;
 using tether_test::contains;
 using namespace std::string_literals;
 

@@ -4,6 +4,7 @@
 
 #include <tether/loopback_worker.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <new>
@@ -178,7 +179,7 @@ private:
             .count();
     }
 
-    int count_ = 0;
+    std::atomic<int> count_{0};
 };
 using TestHandler = HandlerWith<tether::MessagePackCodec>;
 using Worker = tether::LoopbackWorker<TestProtocol, TestHandler>;

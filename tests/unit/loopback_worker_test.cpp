@@ -218,6 +218,15 @@ TEST_CASE_METHOD(FreshStage, "a call ends at its deadline, and its handler is to
     CHECK(worker.call(Echo{"next"}) == "next");
 }
 
+TEST_CASE_METHOD(FreshStage, "a run timeout counts from the start of the handler") {
+    Worker worker;
+    const auto error = error_of([&] { worker.call(Wait{}, {.run_timeout = 20ms}); });
+    CHECK(error.code() == errc::timeout);
+    CHECK(stage().entered.value() == 1);
+    CHECK(stage().stopped.wait_for(1));
+    CHECK(worker.call(Echo{"next"}, {.run_timeout = 30min}) == "next");
+}
+
 TEST_CASE_METHOD(FreshStage, "a late answer reaches no other call", "[F40]") {
     Worker worker;
     std::jthread caller{[&] {

@@ -1,4 +1,5 @@
 #include <tether/detail/call_front.hpp>
+#include <tether/detail/options_check.hpp>
 #include <tether/options.hpp>
 
 #include <chrono>
@@ -90,6 +91,11 @@ TEST_CASE("options that contradict each other are named") {
     CHECK(contains(refusal_after([](auto& o) { o.start_timeout = 0s; }), "start_timeout"));
     CHECK(contains(refusal_after([](auto& o) { o.start_timeout = -1s; }), "start_timeout"));
     CHECK(contains(refusal_after([](auto& o) { o.call_timeout = 0s; }), "no_timeout"));
+    CHECK(contains(refusal_after([](auto& o) { o.stop.drain = -1s; }), "stop.drain"));
+    CHECK(contains(refusal_after([](auto& o) { o.stop.terminate = -1s; }), "stop.terminate"));
+    CHECK(contains(refusal_after([](auto& o) { o.orphan_grace = -1s; }), "orphan_grace"));
+    CHECK(contains(refusal_after([](auto& o) { o.restart.window = -1s; }), "restart.window"));
+    CHECK(contains(refusal_after([](auto& o) { o.restart.max_pause = -1s; }), "max_pause"));
     CHECK(contains(refusal_after([](auto& o) { o.name = std::string(257, 'n'); }), "name"));
     for (const auto& name : {""s, "A=B"s, "A\0B"s, "="s}) {
         CHECK(contains(refusal_after([&](auto& o) { o.environment[name] = "x"; }), "environment"));
@@ -101,6 +107,7 @@ TEST_CASE("options that contradict each other are named") {
 }
 
 TEST_CASE("null bytes are refused wherever the system would cut a string") {
+    CHECK_FALSE(refusal_after([](auto& o) { o.name = "a\0b"s; }).empty());
     CHECK_FALSE(refusal_after([](auto& o) { o.program = "a\0b"s; }).empty());
     CHECK_FALSE(refusal_after([](auto& o) { o.working_directory = "a\0b"s; }).empty());
     CHECK_FALSE(refusal_after([](auto& o) { o.environment["A"] = "a\0b"s; }).empty());

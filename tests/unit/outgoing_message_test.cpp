@@ -61,8 +61,8 @@ TEST_CASE("an outgoing message can be sent again, and its storage be used again"
     CHECK_FALSE(parcel.outgoing.between_frames());
 
     message.number = 9;
-    message.timeout_us = 10;
-    parcel.outgoing.open(message.type, message.index, message.number, message.timeout_us);
+    message.timeouts = {10, 20};
+    parcel.outgoing.open(message.type, message.index, message.number, message.timeouts);
     CHECK(parcel.outgoing.rest_of_frame() == encoded(message));
     CHECK(parcel.outgoing.wire_size() == encoded(message).size());
 

@@ -34,6 +34,15 @@ struct Fail {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Fail, how)
 
+/// Has no memory for what it is sent.
+struct Glutton {
+    static constexpr std::string_view name = "glutton";
+    using Response = void;
+    int size{};
+};
+inline void to_json(nlohmann::json& json, const Glutton& glutton) { json = glutton.size; }
+inline void from_json(const nlohmann::json&, Glutton&) { throw std::bad_alloc{}; }
+
 struct Fill {
     static constexpr std::string_view name = "fill";
     using Response = tether::Bytes;
@@ -63,7 +72,7 @@ struct Deadline {
 struct TestProtocol {
     static constexpr std::string_view name = "test.service";
     static constexpr std::uint32_t version = 1;
-    using Requests = tether::Messages<Say, Fail, Fill, Linger, Deadline>;
+    using Requests = tether::Messages<Say, Fail, Fill, Linger, Deadline, Glutton>;
     using Codec = tether::JsonCodec;
 };
 
@@ -90,6 +99,7 @@ class TestHandler final : public tether::Handler<TestProtocol> {
         changed.wait_for(lock, call.stop_token(), std::chrono::seconds{30}, [] { return false; });
         return call.stop_requested();
     }
+    void handle(const Glutton&, CallContext<Glutton>&) override {}
     std::int64_t handle(const Deadline&, CallContext<Deadline>& call) override {
         if (!call.deadline()) return -1;
         return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -231,6 +241,10 @@ TEST_CASE("whatever a handler throws is exactly one error answer", "[F17]") {
     }
     const auto none = fixture.answer(++number, 1, {{"how", "not at all"}});
     CHECK((none == Message{FrameType::response, 1, number, ""}));
+    const auto undecoded = error_of(fixture.answer(++number, 5, 7));
+    CHECK(undecoded.cause == errc::handler);
+    REQUIRE(undecoded.causes.size() == 1);
+    CHECK(undecoded.causes[0].code == "bad_alloc");
 }
 
 TEST_CASE("what is no request of the protocol is that call's error", "[F16][F17]") {

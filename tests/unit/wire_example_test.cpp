@@ -15,10 +15,12 @@
 
 #include "../../examples/python_worker/greet_protocol.hpp"
 #include "support/catch.hpp"
+#include "support/wire.hpp"
 
 namespace {
 
 using namespace tether::detail;
+using tether_test::cancel_record;
 
 int hex_digit(char c) {
     const auto at = std::string_view{"0123456789abcdef"}.find(c);
@@ -63,9 +65,9 @@ ProtocolId protocol_id() {
 }
 
 std::string frame_of(OutgoingMessage& message, FrameType type, std::uint16_t index,
-                     std::uint64_t number, std::uint64_t timeout_us = 0) {
+                     std::uint64_t number, tether::detail::Timeouts timeouts = {}) {
     message.seal();
-    message.open(type, index, number, timeout_us);
+    message.open(type, index, number, timeouts);
     return message.rest_of_frame();
 }
 
@@ -76,10 +78,10 @@ std::string greeting_frame(FrameType type, const Secret& secret) {
 }
 
 template <class T>
-std::string value_frame(FrameType type, const T& value, std::uint64_t timeout_us = 0) {
+std::string value_frame(FrameType type, const T& value, tether::detail::Timeouts timeouts = {}) {
     OutgoingMessage message;
     encode_payload<GreetProtocol::Codec>(value, message.payload(), message.blobs());
-    return frame_of(message, type, message_index<GreetProtocol, Greet>, 1, timeout_us);
+    return frame_of(message, type, message_index<GreetProtocol, Greet>, 1, timeouts);
 }
 
 std::string bootstrap_record() {
@@ -136,7 +138,7 @@ TEST_CASE("wire example: the page shows what is sent", "[wire]") {
         {"bootstrap", bootstrap_record()},
         {"hello", greeting_frame(FrameType::hello, secret_from(0))},
         {"welcome", greeting_frame(FrameType::welcome, secret_from(32))},
-        {"request", value_frame(FrameType::request, Greet{"snake"}, 5'000'000)},
+        {"request", value_frame(FrameType::request, Greet{"snake"}, {.call_us = 5'000'000})},
         {"response", value_frame(FrameType::response, std::string{"Hello, snake!"})},
         {"error", error_frame()},
         {"cancel", cancel_record(3)},

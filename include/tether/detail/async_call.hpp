@@ -235,7 +235,7 @@ public:
     void drop() noexcept override {
         if (const auto dropped = take_completion(); dropped != nullptr) {
             delist();
-            carrier()->cancel(*this, false);
+            cancel(false);
         }
     }
 

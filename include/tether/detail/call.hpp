@@ -7,6 +7,7 @@
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/outgoing_message.hpp>
 #include <tether/error.hpp>
+#include <tether/options.hpp>
 
 #include <algorithm>
 #include <condition_variable>
@@ -29,6 +30,7 @@ struct CallInfo {
     bool idempotent = false;
     TimePoint made{};
     TimePoint deadline{};
+    Duration run_timeout = no_timeout;  // from the start of its handler
 };
 
 // An answer or an error. An error is kept as a value and thrown by whoever waits for it, so that no

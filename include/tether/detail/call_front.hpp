@@ -25,60 +25,14 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-template <class Refuse>
-void check_limits(const Limits& limits, const Refuse& refuse) {
-    if (limits.memory_bytes == std::uint64_t{0}) refuse("limits.memory_bytes is 0");
-    if (limits.cpu_time && limits.cpu_time->count() <= 0) refuse("limits.cpu_time is not positive");
-    if (limits.nice && (*limits.nice < -20 || *limits.nice > 19)) {
-        refuse("limits.nice is not between -20 and 19");
-    }
-}
-
-inline void check_options(const WorkerOptions& options) {
-    const auto refuse = [](const std::string& what) {
-        throw std::invalid_argument("tether::WorkerOptions: " + what);
-    };
-    if (options.concurrency == 0) refuse("concurrency is 0, so no request would ever be handled");
-    if (options.concurrency > 1024) refuse("concurrency is over 1024");
-    if (options.max_message_bytes < 4096) {
-        refuse("max_message_bytes is under 4096, too little for the library's own messages");
-    }
-    if (options.start_timeout <= Duration::zero()) refuse("start_timeout is not positive");
-    if (options.call_timeout <= Duration::zero()) {
-        refuse("call_timeout is not positive; tether::no_timeout waits for ever");
-    }
-    if (options.idle_timeout <= Duration::zero()) refuse("idle_timeout is not positive");
-    if (options.stuck.grace < Duration::zero()) refuse("stuck.grace is negative");
-    check_limits(options.limits, refuse);
-    if (options.name.size() > 256) refuse("name is longer than 256 bytes");
-    for (const auto& [name, value] : options.environment) {
-        if (name.empty() || name.find('=') != std::string::npos ||
-            name.find('\0') != std::string::npos) {
-            refuse("environment has a variable named \"" + name + "\"");
-        }
-        if (value && value->find('\0') != std::string::npos) {
-            refuse("the environment variable " + name + " contains a null byte");
-        }
-    }
-    if (options.program.find('\0') != std::string::npos) refuse("program contains a null byte");
-    if (options.working_directory.find('\0') != std::string::npos) {
-        refuse("working_directory contains a null byte");
-    }
-    for (const auto& argument : options.arguments) {
-        if (argument.find('\0') != std::string::npos) refuse("an argument contains a null byte");
-    }
-    if (options.output.mode() == Output::Mode::callback && !options.output.callback()) {
-        refuse("output is a callback, but an empty one");
-    }
-}
-
 template <class R>
 CallInfo call_info(std::uint16_t index, const CallOptions<R>& options, Duration worker_timeout) {
     const auto by_type = request_timeout<R>();
     const auto timeout = options.timeout.value_or(by_type.value_or(worker_timeout));
     const auto now = Clock::now();
-    return {std::string_view{R::name}, index, is_idempotent<R>(), now,
-            deadline_after(now, timeout)};
+    return {std::string_view{R::name},    index,
+            is_idempotent<R>(),           now,
+            deadline_after(now, timeout), options.run_timeout.value_or(no_timeout)};
 }
 
 template <class P, class R, class Where>

@@ -69,6 +69,8 @@ public:
         return abandoned_.contains(number);
     }
 
+    // The number given last; 0: none yet.
+    [[nodiscard]] std::uint64_t last() const noexcept { return last_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::size_t abandoned() const noexcept { return abandoned_.size(); }
 

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -43,7 +44,7 @@ public:
 
     // Its caller waits no longer, but the worker has the request.
     virtual void on_given_up(const Call& call, errc cause) = 0;
-    virtual void on_error_answer(const Outcome& outcome) = 0;
+    virtual void on_error_answer(const ErrorAnswer& answer) = 0;
     // It takes no more calls, and has none left.
     virtual void on_drained() = 0;
     // Nothing can be sent, or nothing comes any more.
@@ -81,12 +82,12 @@ public:
     std::uint64_t submit(Call& call) {
         Lock lock{mutex_};
         if (closed_) return 0;
+        if (call.deadline() <= call.info.made) throw error_of(call, expired(call), false);
         const auto alive = call.keep_alive();
         const auto number = call.number = calls_.add(call);
-        last_call_ = call.info.made;
         if (call.is_async()) ++async_calls_;
         try {
-            call.message.open(FrameType::request, call.info.index, number, time_left(call));
+            call.message.open(FrameType::request, call.info.index, number, timeouts(call));
             if (call.is_async()) watch_deadline(call);
             channel_.send(call.message, lock);
         } catch (...) {
@@ -107,11 +108,11 @@ public:
         const Departure departure{*this, call, leading, lock};
         while (!call.settled) {
             if (call.cancelled) {
-                give_up(call, errc::cancelled, lock);
+                give_up(call, cancelled(call), lock);
             } else if (Clock::now() >= call.deadline()) {
                 // An answer that has arrived wins over a deadline that passed while nobody read.
                 if (std::exchange(looked_again, true)) {
-                    give_up(call, errc::timeout, lock);
+                    give_up(call, expired(call), lock);
                 } else {
                     lock.unlock();
                     read_available(&call);
@@ -142,7 +143,7 @@ public:
         auto* call = calls_.find(number);
         if (call == nullptr || (only_unsent && call->message.opened())) return;
         const auto alive = call->keep_alive();
-        give_up(*call, errc::cancelled, lock);
+        give_up(*call, cancelled(*call), lock);
     }
 
     // --- Its state
@@ -172,15 +173,14 @@ public:
     // Takes no more calls. Those that it has go on.
     void close() noexcept { closed_ = true; }
 
-    // Closes when the last call was `patience` ago. Otherwise the result says when to ask again.
-    std::optional<TimePoint> close_if_idle(Duration patience) {
+    // Closes when nothing has happened since this was asked before.
+    bool close_if_idle() {
         const Lock lock{mutex_};
-        const auto now = Clock::now();
         const bool busy = calls_.size() != 0 || calls_.abandoned() != 0;
-        const auto due = deadline_after(busy ? now : last_call_, patience);
-        if (due > now) return due;
-        close();
-        return std::nullopt;
+        const auto made = busy ? std::nullopt : std::optional{calls_.last()};
+        if (made && idle_since_ == made) close();
+        idle_since_ = made;
+        return closed_;
     }
 
     void stop_reading() {
@@ -192,6 +192,7 @@ public:
     void stop() {
         Lock lock{mutex_};
         close();
+        stopped_ = true;
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
             // Those that left are still answered by a handler that runs to its end.
@@ -206,7 +207,7 @@ public:
     void finish(errc cause, bool by_itself, const std::shared_ptr<const ExitReport>& report) {
         Lock lock{mutex_};
         close();
-        input_closed_ = true;
+        stopped_ = input_closed_ = true;
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
             calls_.remove(call->number);
@@ -249,10 +250,20 @@ public:
             auto* call = calls_.find(number);
             if (call == nullptr) continue;
             const auto alive = call->keep_alive();
-            give_up(*call, errc::timeout, lock);
+            give_up(*call, expired(*call), lock);
         }
         arm_deadline(deadlines_.next(
             [this](std::uint64_t number) { return calls_.find(number) != nullptr; }));
+    }
+
+    // The worker says that its handler has had the run timeout of the call.
+    void on_overrun(std::uint64_t number) {
+        read_available();
+        Lock lock{mutex_};
+        auto* call = calls_.find(number);
+        if (call == nullptr || call->info.run_timeout == no_timeout) return;
+        const auto alive = call->keep_alive();
+        give_up(*call, overrun(*call), lock);
     }
 
 private:
@@ -392,8 +403,17 @@ private:
         }
         call->outcome.take(message);  // when there is no memory for it, the call is still pending
         calls_.remove(message.number);
-        if (call->outcome.is_error_answer) owner_.on_error_answer(call->outcome);
+        if (call->outcome.is_error_answer) look_at_error(*call);
         settle(*call, reader);
+    }
+
+    void look_at_error(Call& call) {
+        const auto answer = ErrorAnswer::decode(call.outcome.bytes());
+        // Faster than the same on the control channel.
+        if (answer.cause == errc::timeout && call.info.run_timeout != no_timeout) {
+            call.outcome.error = error_of(call, overrun(call), true);
+        }
+        owner_.on_error_answer(answer);
     }
 
     // An answer may be faster than the thread that sent the last piece of its request.
@@ -422,10 +442,14 @@ private:
     void on_input_closed() {
         const Lock lock{mutex_};
         if (std::exchange(input_closed_, true)) return;
-        close();
         const auto error = channel_.receive_error();
-        owner_.on_lost(error ? "its connection failed (" + error.message() + "), but it did not end"
-                             : "it closed its connection but did not end");
+        lose(error ? "its connection failed (" + error.message() + "), but it did not end"
+                   : "it closed its connection but did not end");
+    }
+
+    void lose(const std::string& text) {
+        close();
+        if (!std::exchange(lost_, true)) owner_.on_lost(text);
     }
 
     // --- Settling
@@ -449,7 +473,21 @@ private:
         if (closed_ && calls_.size() == 0) owner_.on_drained();
     }
 
-    void give_up(Call& call, errc cause, Lock& lock) {
+    static Reason cancelled(const Call& call) {
+        return {errc::cancelled, "cancelled after " + in_words(Clock::now() - call.info.made)};
+    }
+    static Reason expired(const Call& call) {
+        return {errc::timeout, "no answer within " + in_words(call.deadline() - call.info.made)};
+    }
+    static Reason overrun(const Call& call) {
+        return {errc::timeout, "its handler ran for longer than its run_timeout of " +
+                                   in_words(call.info.run_timeout)};
+    }
+    static std::string in_words(Duration time) {
+        return std::to_string(to_milliseconds(time).count()) + " ms";
+    }
+
+    void give_up(Call& call, const Reason& reason, Lock& lock) {
         auto sent = Outbox::Withdrawn::sent;
         const auto number = call.number;
         if (!call.message.done()) sent = release(call, lock);
@@ -457,12 +495,18 @@ private:
         if (calls_.find(number) != &call) return;
         if (sent == Outbox::Withdrawn::sent) {
             calls_.abandon(number);
-            owner_.on_given_up(call, cause);
+            owner_.on_given_up(call, reason.cause);
         } else {
             calls_.remove(number);
         }
-        const bool unknown = sent == Outbox::Withdrawn::sent && !call.info.idempotent;
-        settle_with(call, {code_of(cause, unknown), describe_give_up(call, cause, sent)});
+        settle_with(call, error_of(call, reason, sent == Outbox::Withdrawn::sent));
+    }
+
+    [[nodiscard]] CallError error_of(const Call& call, const Reason& reason, bool sent) const {
+        auto text = describe(call) + ": " + reason.text;
+        if (!ready_) text += "; the worker was still starting";
+        if (!sent) text += "; the request had not left";
+        return {code_of(reason.cause, sent && !call.info.idempotent), text};
     }
 
     // As if it had never been made.
@@ -481,21 +525,20 @@ private:
                "\" (pid " + std::to_string(identity_.pid) + ")";
     }
 
-    std::string describe_give_up(const Call& call, errc cause, Outbox::Withdrawn sent) const {
-        const bool timeout = cause == errc::timeout;
-        const auto time = (timeout ? call.info.deadline : Clock::now()) - call.info.made;
-        auto text = describe(call) + (timeout ? ": no answer within " : ": cancelled after ");
-        text += std::to_string(to_milliseconds(time).count()) + " ms";
-        if (!ready_) text += "; the worker was still starting";
-        if (sent != Outbox::Withdrawn::sent) text += "; the request had not left";
-        return text;
-    }
-
     // --- Sending
 
-    [[nodiscard]] static std::uint64_t time_left(const Call& call) noexcept {
-        if (call.info.deadline == TimePoint::max()) return 0;
-        return std::max<std::uint64_t>(1, to_microseconds(call.info.deadline - Clock::now()));
+    [[nodiscard]] static Timeouts timeouts(const Call& call) noexcept {
+        Timeouts result;
+        if (call.info.deadline != TimePoint::max()) {
+            const auto left = to_microseconds(call.info.deadline - Clock::now());
+            result.call_us = std::max<std::uint64_t>(1, left);
+        }
+        if (call.info.run_timeout != no_timeout) {
+            const auto most = std::numeric_limits<std::uint32_t>::max();
+            const auto left = to_microseconds(call.info.run_timeout) / 1000;
+            result.run_ms = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(left, 1, most));
+        }
+        return result;
     }
 
     // After anything that may have sent. When the socket is full, whoever polls must learn of it;
@@ -511,8 +554,8 @@ private:
     }
 
     void on_send_failed() {
-        if (closed_.exchange(true)) return;
-        owner_.on_lost("nothing could be sent to it: " + channel_.send_error().message());
+        if (stopped_) return;
+        lose("nothing could be sent to it: " + channel_.send_error().message());
     }
 
     Outbox::Withdrawn release(Call& call, Lock& lock) {
@@ -550,11 +593,13 @@ private:
     BlockingCall* leader_ = nullptr;
     std::vector<BlockingCall*> followers_;
     WakeUp wake_;
-    TimePoint last_call_ = Clock::now();
+    std::optional<std::uint64_t> idle_since_{0};  // the number of the last call, if that is over
     TimePoint armed_deadline_ = TimePoint::max();
     std::atomic<bool> closed_{false};  // no more calls are taken; changes only once
     bool ready_ = false;               // the worker has welcomed us
     bool input_closed_ = false;        // nothing is read any more
+    bool stopped_ = false;             // nothing is sent any more
+    bool lost_ = false;                // the owner knows that it is of no use any more
     bool watching_input_ = false;
     bool watching_room_ = false;
     bool watched_ = false;  // the reactor has the connection

@@ -39,6 +39,7 @@ public:
         bool open = true;  // the worker has not closed its end
         std::optional<StartFailure> failure{};
         std::vector<std::uint64_t> running{};  // requests whose handlers still run
+        std::vector<std::uint64_t> overran{};  // requests whose handlers ran too long
     };
 
     // What has arrived, without waiting.
@@ -52,12 +53,7 @@ public:
             if (size <= 0) break;
             in_.received(static_cast<std::size_t>(size));
             while (const auto record = in_.next()) {
-                if (record->type == ControlType::failed) {
-                    result.failure = StartFailure::decode(record->content);
-                }
-                if (record->type == ControlType::running) {
-                    result.running.push_back(BinaryReader{record->content}.number<std::uint64_t>());
-                }
+                take(*record, result);
             }
         }
         if (in_.broken()) {
@@ -74,6 +70,15 @@ public:
     }
 
 private:
+    static void take(const ControlRecord& record, Received& result) {
+        const auto number = [&] { return BinaryReader{record.content}.number<std::uint64_t>(); };
+        if (record.type == ControlType::failed) {
+            result.failure = StartFailure::decode(record.content);
+        }
+        if (record.type == ControlType::running) result.running.push_back(number());
+        if (record.type == ControlType::overran) result.overran.push_back(number());
+    }
+
     bool flush_unlocked() {
         while (!unsent_.empty() && socket_) {
             const ConstBuffer buffer{unsent_.data(), unsent_.size()};

@@ -59,7 +59,8 @@ struct ErrorAnswer {
         }
         const bool known = result.cause == errc::handler || result.cause == errc::codec ||
                            result.cause == errc::message_too_large ||
-                           result.cause == errc::cancelled || result.cause == errc::stopped;
+                           result.cause == errc::cancelled || result.cause == errc::timeout ||
+                           result.cause == errc::stopped;
         const bool sane = in.at_end() && known;
         if (!sane || (result.cause == errc::handler && result.causes.empty())) {
             return {errc::codec, "the worker answered with a malformed error", {}};

@@ -46,6 +46,14 @@ struct FrameHeader {
     }
 };
 
+// How long the caller of a request waits; 0: for ever.
+struct Timeouts {
+    std::uint64_t call_us = 0;  // from its sending
+    std::uint32_t run_ms = 0;   // from the start of its handler
+
+    friend bool operator==(const Timeouts&, const Timeouts&) = default;
+};
+
 // Follows the header of the frame that opens a message; then come the sizes of the blobs, 8 bytes
 // each, then the payload, then the blobs.
 struct MessageHead {
@@ -53,17 +61,18 @@ struct MessageHead {
     static constexpr std::uint32_t max_blobs = 4096;  // so that it fits into the reader's buffer
 
     std::uint64_t payload = 0;
-    std::uint64_t timeout_us = 0;  // 0: none
+    Timeouts timeouts{};
     std::uint32_t blobs = 0;
 
     void store(char* target) const noexcept {
         store_le(target, payload);
-        store_le(target + 8, timeout_us);
+        store_le(target + 8, timeouts.call_us);
         store_le(target + 16, blobs);
-        store_le(target + 20, std::uint32_t{0});
+        store_le(target + 20, timeouts.run_ms);
     }
     static MessageHead load(const char* source) noexcept {
-        return {load_le<std::uint64_t>(source), load_le<std::uint64_t>(source + 8),
+        return {load_le<std::uint64_t>(source),
+                {load_le<std::uint64_t>(source + 8), load_le<std::uint32_t>(source + 20)},
                 load_le<std::uint32_t>(source + 16)};
     }
 };

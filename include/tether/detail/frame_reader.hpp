@@ -35,7 +35,7 @@ struct IncomingMessage {
     FrameType type{};
     std::uint16_t index{};
     std::uint64_t number{};
-    std::uint64_t timeout_us{};
+    Timeouts timeouts{};
     std::string_view payload{};
     std::span<Bytes> blobs{};
     Bytes* storage = nullptr;  // of the payload, to move from, where it is large
@@ -132,7 +132,7 @@ private:
     // A large message, filled in the order payload, blobs.
     struct Assembly {
         FrameHeader header{};
-        std::uint64_t timeout_us = 0;
+        Timeouts timeouts{};
         std::vector<Bytes> parts{};  // the payload first
         std::size_t part = 0;
         std::size_t filled = 0;
@@ -223,7 +223,7 @@ private:
             content += size;
         }
         skip(FrameHeader::size + header.body);
-        return {header.type, header.message, header.number, head.timeout_us,
+        return {header.type, header.message, header.number, head.timeouts,
                 payload,     blobs_,         nullptr};
     }
 
@@ -246,7 +246,7 @@ private:
         }
         auto assembly = std::make_unique<Assembly>();
         assembly->header = header;
-        assembly->timeout_us = head.timeout_us;
+        assembly->timeouts = head.timeouts;
         assembly->parts.reserve(1 + std::size_t{head.blobs});
         assembly->parts.emplace_back(static_cast<std::size_t>(head.payload));
         for (std::uint32_t i = 0; i < head.blobs; ++i) {
@@ -285,7 +285,7 @@ private:
     IncomingMessage deliver(Assembly& whole) {
         delivered_ = whole.header.number;
         return {whole.header.type, whole.header.message,  whole.header.number,
-                whole.timeout_us,  whole.parts[0].view(), std::span{whole.parts}.subspan(1),
+                whole.timeouts,    whole.parts[0].view(), std::span{whole.parts}.subspan(1),
                 &whole.parts[0]};
     }
 

@@ -30,7 +30,7 @@ public:
           parent_(std::move(parent)),
           parent_pid_(static_cast<::pid_t>(bootstrap.parent_pid)),
           grace_(std::chrono::microseconds{static_cast<std::int64_t>(
-              std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 60))}),
+              std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 53))}),
           calls_(bootstrap.concurrency) {}
 
     void start() {
@@ -47,6 +47,8 @@ public:
     [[nodiscard]] int leaving_fd() const noexcept { return leave_.fd(); }
     // It was asked to, by a parent that lives and will end what this process started.
     [[nodiscard]] bool asked_to_leave() const noexcept { return leaving() && !orphaned_.load(); }
+    // A call with a run timeout has begun.
+    void watch_overrun() const noexcept { overrun_.notify(); }
     // Told when a handler was asked to stop.
     void set_helper(const WakeUp* helper) noexcept {
         const std::scoped_lock lock{connection_mutex_};
@@ -72,8 +74,10 @@ private:
         obey();  // what came together with the bootstrap
         for (;;) {
             PollItem items[] = {readable(control_.get()), readable(parent_.get()),
-                                readable(terminate_.fd())};
-            wait_ready(items, next_look());
+                                readable(terminate_.fd()), readable(overrun_.fd())};
+            wait_ready(items, std::min(next_look(), calls_.next_overrun()));
+            if (items[3].revents != 0) overrun_.drain();
+            report_overruns();
             if (items[2].revents != 0) {
                 terminate_.drain();
                 leave(SHUT_RD);
@@ -88,7 +92,9 @@ private:
         return parent_ ? TimePoint::max() : Clock::now() + std::chrono::milliseconds{500};
     }
     [[nodiscard]] bool parent_is_gone() const noexcept {
-        return !parent_ && ::kill(parent_pid_, 0) == -1 && errno == ESRCH;
+        if (parent_) return false;
+        if (::kill(parent_pid_, 0) == -1 && errno == ESRCH) return true;
+        return is_its_child_ && ::getppid() != parent_pid_;  // dead, but not reaped
     }
 
     bool read_control() noexcept {
@@ -115,8 +121,18 @@ private:
     }
 
     void confirm_running(std::uint64_t number) noexcept {
-        if (!calls_.is_running(number)) return;
-        const auto record = running_record(number);
+        if (calls_.is_running(number)) tell(number, ControlType::running);
+    }
+
+    void report_overruns() noexcept {
+        while (const auto number = calls_.stop_overrun(Clock::now())) {
+            tell(number, ControlType::overran);
+            tell_helper();
+        }
+    }
+
+    void tell(std::uint64_t number, ControlType type) const noexcept {
+        const auto record = record_about(number, type);
         const ConstBuffer buffer{record.data(), record.size()};
         send_some(control_.get(), {&buffer, 1});
     }
@@ -142,6 +158,8 @@ private:
         leave(SHUT_RDWR);
         PollItem nothing = readable(-1);
         wait_ready({&nothing, 1}, deadline_after(Clock::now(), grace_));
+        control_.reset();  // finding the descendants needs two descriptors: there may be no others
+        parent_.reset();
         end_with_all_descendants();
     }
 
@@ -149,9 +167,11 @@ private:
     ControlReader control_in_;
     Descriptor parent_;
     const ::pid_t parent_pid_;
+    const bool is_its_child_ = ::getppid() == parent_pid_;
     const Duration grace_;
     ActiveCalls calls_;
     WakeUp terminate_;
+    WakeUp overrun_;
     WakeUp leave_;
     std::atomic<bool> leaving_{false};
     std::atomic<bool> orphaned_{false};

@@ -188,6 +188,7 @@ enum class ControlType : std::uint8_t {
     probe = 4,      // parent -> worker: does the handler of this request run? 8 bytes
     failed = 16,    // worker -> parent: why it cannot serve
     running = 17,   // worker -> parent: it does; 8 bytes. No answer if it does not
+    overran = 18,   // worker -> parent: its run timeout is over; 8 bytes
 };
 
 // A worker's last words when it cannot serve.
@@ -228,23 +229,11 @@ inline std::string control_record(ControlType type, std::string_view content = {
     return bytes;
 }
 
-inline std::string cancel_record(std::uint64_t number) {
-    std::string content;
-    BinaryWriter{content}.number(number);
-    return control_record(ControlType::cancel, content);
-}
-
-inline std::string probe_record(std::uint64_t number) {
-    std::string content;
-    BinaryWriter{content}.number(number);
-    return control_record(ControlType::probe, content);
-}
-
-// The same without allocating, for the guard.
-inline std::array<char, 13> running_record(std::uint64_t number) noexcept {
+// A record about one request. Without allocating, for the guard.
+inline std::array<char, 13> record_about(std::uint64_t number, ControlType type) noexcept {
     std::array<char, 13> bytes;
     store_le(bytes.data(), std::uint32_t{9});
-    bytes[4] = static_cast<char>(ControlType::running);
+    bytes[4] = static_cast<char>(type);
     store_le(bytes.data() + 5, number);
     return bytes;
 }

@@ -130,6 +130,7 @@ private:
         std::uint64_t number = 0;
         std::uint16_t index = 0;
         TimePoint due{};
+        Duration run_timeout = no_timeout;
         std::string payload{};
         std::vector<Bytes> blobs{};
         std::stop_source source{};
@@ -170,6 +171,7 @@ private:
         auto job = std::make_shared<Job>(*this);
         job->index = call.info.index;
         job->due = call.deadline();
+        job->run_timeout = call.info.run_timeout;
         job->payload = call.message.sealed_payload();
         for (const auto* blob : call.message.blobs()) job->blobs.push_back(*blob);
         current_->queue.push_back(job);
@@ -238,6 +240,7 @@ private:
             auto job = std::move(generation.queue.front());
             generation.queue.pop_front();
             generation.running.push_back(job);
+            watch_overrun(*job);
             lock.unlock();
             Answer answer;
             handle(*generation.handler, *job, answer);
@@ -245,6 +248,14 @@ private:
             std::erase(generation.running, job);
             deliver(*job, answer);
         }
+    }
+
+    void watch_overrun(Job& job) {
+        if (job.run_timeout == no_timeout) return;
+        const auto overruns = deadline_after(Clock::now(), job.run_timeout);
+        job.due = std::min(job.due, overruns);
+        deadlines_.add(overruns, job.number);
+        wake_keeper();
     }
 
     void handle(AnyHandler& handler, Job& job, Answer& answer) const {

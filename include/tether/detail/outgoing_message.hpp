@@ -61,9 +61,8 @@ public:
 
     // Before it goes into an outbox; again to send it once more.
     void open(FrameType type, std::uint16_t message, std::uint64_t number,
-              std::uint64_t timeout_us = 0) noexcept {
-        const MessageHead head{payload_size(), timeout_us,
-                               static_cast<std::uint32_t>(blobs_.size())};
+              Timeouts timeouts = {}) noexcept {
+        const MessageHead head{payload_size(), timeouts, static_cast<std::uint32_t>(blobs_.size())};
         head.store(buffer_.data() + FrameHeader::size);
         header_ = {0, type, 0, message, number};
         body_at_ = blob_offset_ = 0;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/runtime.hpp>
 
 #include <asio/execution_context.hpp>
 
@@ -28,21 +29,22 @@ class PendingList {
 public:
     // False: the context is gone already.
     bool add(const std::shared_ptr<Droppable>& entry) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire();
+        if (!lock) return true;
         if (closed_) return false;
         entries_.insert_or_assign(entry.get(), entry);
         return true;
     }
 
     void remove(Droppable* entry) noexcept {
-        const std::scoped_lock lock{mutex_};
-        entries_.erase(entry);
+        if (const auto lock = acquire()) entries_.erase(entry);
     }
 
     void close() noexcept {
         std::unordered_map<Droppable*, std::weak_ptr<Droppable>> entries;
         {
-            const std::scoped_lock lock{mutex_};
+            const auto lock = acquire();
+            if (!lock) return;
             closed_ = true;
             entries.swap(entries_);
         }
@@ -52,6 +54,14 @@ public:
     }
 
 private:
+    // In a forked copy the mutex may be held by a thread that does not exist there: then the list
+    // is left alone.
+    std::unique_lock<std::mutex> acquire() noexcept {
+        if (epoch_ == Runtime::fork_epoch().load()) return std::unique_lock{mutex_};
+        return std::unique_lock{mutex_, std::try_to_lock};
+    }
+
+    const unsigned epoch_ = Runtime::fork_epoch().load();
     std::mutex mutex_;
     bool closed_ = false;
     std::unordered_map<Droppable*, std::weak_ptr<Droppable>> entries_;

@@ -15,12 +15,14 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -67,10 +69,7 @@ public:
             run_alone();
             return failure();
         }
-        std::vector<std::thread> threads;
-        for (unsigned slot = 1; slot < concurrency_; ++slot) {
-            threads.emplace_back([this, slot] { take_turns(slot); });
-        }
+        auto threads = start_threads();
         take_turns(0);
         for (auto& thread : threads) thread.join();
         return failure();
@@ -80,6 +79,17 @@ private:
     using Lock = Channel::Lock;
 
     static constexpr auto patience_when_leaving = std::chrono::milliseconds{100};
+
+    static TimePoint call_deadline(const Timeouts& timeouts, TimePoint now) noexcept {
+        if (timeouts.call_us == 0) return TimePoint::max();
+        const auto most = std::uint64_t{1} << 53;
+        const auto left = static_cast<std::int64_t>(std::min(timeouts.call_us, most));
+        return deadline_after(now, std::chrono::microseconds{left});
+    }
+    static TimePoint run_deadline(const Timeouts& timeouts, TimePoint now) noexcept {
+        if (timeouts.run_ms == 0) return TimePoint::max();
+        return deadline_after(now, std::chrono::milliseconds{timeouts.run_ms});
+    }
 
     // One call, as its handler and its answer see it.
     class Running final : public CallControl, public Responder {
@@ -91,10 +101,10 @@ private:
               number_(request.number),
               index_(request.index),
               answer_(answer) {
-            if (request.timeout_us == 0) return;
-            const auto most = std::uint64_t{1} << 53;
-            const auto left = static_cast<std::int64_t>(std::min(request.timeout_us, most));
-            deadline_ = deadline_after(Clock::now(), std::chrono::microseconds{left});
+            const auto now = Clock::now();
+            const auto due =
+                std::min(call_deadline(request.timeouts, now), run_deadline(request.timeouts, now));
+            if (due != TimePoint::max()) deadline_ = due;
         }
 
         std::uint64_t id() const noexcept override { return number_; }
@@ -117,6 +127,7 @@ private:
         std::string& payload() override { return answer_.payload(); }
         std::vector<const Bytes*>& blobs() override { return answer_.blobs(); }
         void send() override {
+            if (is_cut_short()) return;
             if (answer_.content_size() > service_.max_message_bytes_ ||
                 answer_.blobs().size() > MessageHead::max_blobs) {
                 return send_error({errc::message_too_large,
@@ -129,14 +140,27 @@ private:
             }
             finish(FrameType::response);
         }
-        void send_error(ErrorAnswer error) {
+        void send_error(const ErrorAnswer& error) {
+            if (!is_cut_short()) answer(error);
+        }
+
+    private:
+        // A handler that was told to stop may have returned anything. Whoever still waits gets an
+        // error instead, or, when this worker leaves by itself, learns of its end.
+        bool is_cut_short() {
+            const auto how = service_.guard_.calls().cut_short(slot_);
+            if (how == ActiveCalls::CutShort::overran) {
+                answer({errc::timeout, "its handler has had its run timeout", {}});
+                return true;
+            }
+            return how == ActiveCalls::CutShort::yes && service_.guard_.leaving();
+        }
+        void answer(ErrorAnswer error) {
             error.shorten(service_.max_message_bytes_);
             answer_.reset();
             error.append_to(answer_.payload());
             finish(FrameType::error);
         }
-
-    private:
         void finish(FrameType type) {
             answer_.seal();
             answer_.open(type, index_, number_);
@@ -150,6 +174,22 @@ private:
         OutgoingMessage& answer_;
         std::optional<TimePoint> deadline_;
     };
+
+    // Fewer than were asked for, where the system has no more to give.
+    std::vector<std::thread> start_threads() {
+        std::vector<std::thread> threads;
+        threads.reserve(concurrency_);
+        try {
+            for (unsigned slot = 1; slot < concurrency_; ++slot) {
+                threads.emplace_back([this, slot] { take_turns(slot); });
+            }
+        } catch (const std::system_error& error) {
+            std::fprintf(stderr,
+                         "tether: this worker runs %zu handlers at once instead of %u: %s\n",
+                         threads.size() + 1, concurrency_, error.what());
+        }
+        return threads;
+    }
 
     std::string failure() {
         if (exhausted_) return "ran out of memory with a request or an answer";
@@ -168,18 +208,19 @@ private:
         try {
             for (;;) {
                 while (auto request = reader.next()) {
-                    if (guard_.leaving()) return;
+                    if (guard_.leaving()) break;
                     const bool wanted = begin(0, *request);
                     handle(0, wanted, *request, answer);
                     if (reader.has_buffered()) hold_back();
                 }
-                if (!flush() || !receive()) return;
+                if (!flush() || guard_.leaving() || !receive()) return;
             }
         } catch (const FramingError&) {
             // The parent sends no such thing. It learns by the end of this process.
         } catch (const std::bad_alloc&) {
             exhausted_ = true;
         }
+        flush();
     }
 
     // One of several threads: takes a request, lets the next thread read, handles it.
@@ -252,7 +293,10 @@ private:
     bool begin(std::size_t slot, const IncomingMessage& request) {
         if (request.type != FrameType::request) throw FramingError("not a request");
         const auto oldest = channel_->reader().oldest_open(request.number);
-        return guard_.calls().begin(slot, request.number, oldest);
+        const auto overruns = run_deadline(request.timeouts, Clock::now());
+        const bool wanted = guard_.calls().begin(slot, request.number, oldest, overruns);
+        if (overruns != TimePoint::max()) guard_.watch_overrun();
+        return wanted;
     }
 
     void handle(std::size_t slot, bool wanted, const IncomingMessage& request,
@@ -308,7 +352,16 @@ private:
             const Lock lock{writing_};  // the helper stops ticking only when nothing is held back
             if (std::exchange(ticking_, true)) return;
         }
-        ensure_helper();
+        try {
+            ensure_helper();
+        } catch (const std::system_error&) {  // no thread to be had
+            {
+                const Lock lock{writing_};
+                ticking_ = false;
+            }
+            flush();
+            return;
+        }
         helper_wake_.notify();
     }
 

@@ -4,7 +4,7 @@
 // - The end of the worker is the end of its process, never that of the connection.
 // - Any thread may find out about that end; collect() settles everything, once.
 //
-// Locks, in the order they may be taken: the supervisor's, collecting_, the connection's, mutex_,
+// Locks, in the order they may be taken: collecting_, the supervisor's, the connection's, mutex_,
 // watching_, process_mutex_ or output_mutex_; below those only the runtime's, an AsyncCall's and
 // the StderrSink's.
 #pragma once
@@ -29,6 +29,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -208,16 +209,19 @@ private:
     void on_given_up(const Call& call, errc cause) override {
         // A record would continue a stopped worker, which shall be replaced.
         const bool stopped = cause == errc::timeout && watch_overdue(call);
-        if (!stopped) send_control(cancel_record(call.number));
+        if (!stopped) send_control(call.number, ControlType::cancel);
     }
     void on_drained() override {
         const std::scoped_lock lock{mutex_};
         if (retirement_ != StopLadder::Step::none) leave_soon();
     }
     // Most likely it is about to end. If not, it is of no use any more.
-    void on_lost(const std::string& text) override { kill_later(errc::framing, text); }
+    void on_lost(const std::string& text) override {
+        kill_later(errc::framing, text,
+                   std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
+    }
     void on_violation(errc cause, const std::string& text) override { kill(cause, text); }
-    void on_error_answer(const Outcome& outcome) override;
+    void on_error_answer(const ErrorAnswer& answer) override;
     void watch_input() override;
     void watch_room() override;
     void unwatch_connection() override;
@@ -225,8 +229,12 @@ private:
 
     // --- The control channel
 
-    void send_control(const std::string& record) {
+    void send_control(std::string_view record) {
         if (!control_.send(record)) watch_control_room();
+    }
+    void send_control(std::uint64_t number, ControlType type) {
+        const auto record = record_about(number, type);
+        send_control({record.data(), record.size()});
     }
 
     // False: the worker has closed its end.
@@ -237,6 +245,7 @@ private:
             kill(received.failure->cause, received.failure->text);
         }
         for (const auto number : received.running) on_still_running(number);
+        for (const auto number : received.overran) connection_.on_overrun(number);
         return received.open;
     }
 
@@ -265,13 +274,16 @@ private:
         take_step(StopLadder::Step::kill);
     }
 
-    // When it has had the time that it has at stop().
-    void kill_later(errc cause, const std::string& text) {
-        const auto patience = deadline_after(deadline_after(Clock::now(), stop_policy_.drain),
-                                             stop_policy_.terminate);
+    [[nodiscard]] Duration time_to_stop() const noexcept {
+        const auto now = Clock::now();
+        return deadline_after(deadline_after(now, stop_policy_.drain), stop_policy_.terminate) -
+               now;
+    }
+
+    void kill_later(errc cause, const std::string& text, Duration patience) {
         const std::scoped_lock watching{watching_};
         if (!watches_) return;
-        at(watches_->lost, patience,
+        at(watches_->lost, deadline_after(Clock::now(), patience),
            [cause, text](Session& session) { session.kill(cause, text); });
     }
 
@@ -344,7 +356,7 @@ private:
     void look_at_overdue();
     std::vector<OverdueCall> take_overdue();
     void on_still_running(std::uint64_t number);
-    void watch_idleness(TimePoint when);
+    void watch_idleness();
     void on_idle();
     void retire(StopLadder::Step how);
     void leave_soon();

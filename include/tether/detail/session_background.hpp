@@ -24,7 +24,7 @@ inline void Session::watch_everything() {
     for (std::size_t i = 0; i < 2; ++i) watch_output(i);
     at(watches_->start, deadline_after(started_, start_timeout_),
        [](Session& session) { session.on_start_timeout(); });
-    watch_idleness(deadline_after(started_, idle_timeout_));
+    watch_idleness();
     if (!watch_error_) return;
     throw CallError(errc::start_failed,
                     "worker \"" + name_ +

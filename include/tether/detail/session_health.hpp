@@ -63,7 +63,7 @@ inline void Session::look_at_overdue() {
                                                 std::to_string(call.number) + " (\"" +
                                                 std::string{call.request} + "\") expired");
         }
-        send_control(probe_record(call.number));
+        send_control(call.number, ControlType::probe);
     }
 }
 
@@ -114,8 +114,7 @@ inline void Session::on_still_running(std::uint64_t number) {
 // --- Out of memory
 
 // A process in which an allocation failed may be in any state.
-inline void Session::on_error_answer(const Outcome& outcome) {
-    const auto answer = ErrorAnswer::decode(outcome.bytes());
+inline void Session::on_error_answer(const ErrorAnswer& answer) {
     const bool exhausted = std::ranges::any_of(
         answer.causes, [](const RemoteCause& cause) { return cause.code == "bad_alloc"; });
     if (answer.cause != errc::handler || !exhausted || !connection_.takes_calls()) return;
@@ -126,16 +125,17 @@ inline void Session::on_error_answer(const Outcome& outcome) {
 // --- Idle
 
 // With watching_ held.
-inline void Session::watch_idleness(TimePoint when) {
-    at(watches_->idle, when, [](Session& session) { session.on_idle(); });
+inline void Session::watch_idleness() {
+    at(watches_->idle, deadline_after(Clock::now(), idle_timeout_),
+       [](Session& session) { session.on_idle(); });
 }
 
 inline void Session::on_idle() {
     connection_.read_available();
     if (!connection_.takes_calls()) return;
-    if (const auto due = connection_.close_if_idle(idle_timeout_)) {
+    if (!connection_.close_if_idle()) {
         const std::scoped_lock watching{watching_};
-        if (watches_) watch_idleness(*due);
+        if (watches_) watch_idleness();
         return;
     }
     const auto patience = to_milliseconds(idle_timeout_).count();
@@ -169,7 +169,7 @@ inline void Session::on_leave() {
     }
     take_step(how);
     if (how == StopLadder::Step::ask)
-        kill_later(errc::stopped, "it was asked to leave but did not end");
+        kill_later(errc::stopped, "it was asked to leave but did not end", time_to_stop());
 }
 
 }  // namespace detail

@@ -49,15 +49,10 @@ public:
         begin(lock);
     }
 
-    // The destructor of a Worker. In a forked copy everything is left as it is: locks may be held
-    // by threads that do not exist here.
-    static void retire(std::shared_ptr<Supervisor> supervisor) noexcept {
-        if (supervisor->forked()) {
-            static_cast<void>(new std::shared_ptr<Supervisor>(std::move(supervisor)));
-            return;
-        }
+    // At the destructor of a Worker.
+    void retire() noexcept {
         try {
-            supervisor->stop();
+            stop();
         } catch (...) {  // out of memory: the process ends with this one at the latest
         }
     }
@@ -128,6 +123,7 @@ public:
     void kill() { end(StopLadder::Step::kill, false); }
 
     void restart(std::optional<WorkerOptions> options) {
+        const std::scoped_lock one_at_a_time{restart_mutex_};
         {
             const Lock lock{mutex_};
             ++restarting_;  // calls wait for the new process
@@ -142,6 +138,7 @@ public:
         }
         Lock lock{mutex_};
         if (options) options_ = std::move(*options);
+        options_.name = name_;
         budget_ = RestartBudget{options_.restart};
         failed_start_.reset();
         stopped_ = false;
@@ -196,9 +193,9 @@ private:
     // Waits for a session that takes calls, and starts one where that is due.
     std::shared_ptr<Session> session_for(const BlockingCall& call, Cancellable* cancellable) {
         Lock lock{mutex_};
-        std::uint64_t awaited = 0;  // the start that another thread was busy with
+        const auto before = last_start();
         for (;;) {
-            if (awaited != 0 && awaited == failed_generation_) throw CallError{*shared_failure_};
+            if (failed_generation_ > before) throw CallError{*shared_failure_};
             if (cancellable != nullptr && cancellable->cancelled) {
                 throw refusal(call, errc::cancelled, "cancelled before it could be sent");
             }
@@ -210,7 +207,6 @@ private:
             if (Clock::now() >= call.deadline()) {
                 throw refusal(call, errc::timeout, "the worker could not be started in time");
             }
-            awaited = starting_ ? generation_ : 0;
             const auto until = std::min(wake, call.deadline());
             if (until == TimePoint::max()) {
                 changed_.wait(lock);
@@ -282,12 +278,30 @@ private:
     // On the background thread: launches what was parked; it may be parked again.
     void resume() {
         std::vector<std::shared_ptr<AsyncCall>> calls;
+        std::uint64_t before = 0;
         {
             const Lock lock{mutex_};
             resume_when_ = TimePoint::max();
             calls.swap(parked_);
+            before = last_start();
         }
-        for (auto& call : calls) launch(std::move(call));
+        for (auto& call : calls) {
+            if (const auto failure = failure_since(before)) {
+                call->fail(*failure);
+            } else {
+                launch(std::move(call));
+            }
+        }
+    }
+
+    // The number of the last start that is over. Whoever waits fails with any later one that fails.
+    [[nodiscard]] std::uint64_t last_start() const noexcept {
+        return starting_ ? generation_ - 1 : generation_;
+    }
+
+    std::optional<CallError> failure_since(std::uint64_t before) const {
+        const Lock lock{mutex_};
+        return failed_generation_ > before ? shared_failure_ : std::nullopt;
     }
 
     void refuse(AsyncCall& call, errc cause, const std::string& text) {
@@ -354,6 +368,7 @@ private:
             budget_.record_failure(Clock::now());
             failed_generation_ = generation;
             shared_failure_ = error;
+            last_error_text_ = error->what();
         }
         notify();
         if (error) throw CallError{*error};
@@ -413,7 +428,7 @@ private:
 
     [[nodiscard]] CallError budget_spent() const {
         return {errc::restart_budget_spent,
-                "worker \"" + name_ + "\" ended " + std::to_string(budget_.failures()) +
+                "worker \"" + name_ + "\" failed " + std::to_string(budget_.failures()) +
                     " times within " +
                     std::to_string(
                         std::chrono::duration_cast<std::chrono::seconds>(options_.restart.window)
@@ -422,6 +437,7 @@ private:
                 last_exit_};
     }
 
+    std::mutex restart_mutex_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     WorkerOptions options_;

@@ -43,7 +43,6 @@ public:
         bootstrap_ = std::move(*bootstrap);
         bootstrap_.concurrency = std::max(1U, bootstrap_.concurrency);
         const bool has_parent = bootstrap_.has_parent;
-        close_inherited_from(has_parent ? worker_fd::parent + 1 : worker_fd::parent);
         auto control = take_inherited(worker_fd::control);
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};

@@ -101,12 +101,18 @@ private:
             callers.emplace_back([&] {
                 while (!done) worker.call(Ask{"echo", "x"});
             });
+            callers.emplace_back([&] {
+                while (!done) worker.async_call(Ask{"echo", "x"}, asio::use_future).get();
+            });
         }
         const int count = arguments_.number("count");
         int bad = 0;
         for (int i = 0; i < count; ++i) {
             const auto copy = ::fork();
-            if (copy == 0) std::exit(5);
+            if (copy == 0) {
+                std::destroy_at(&worker);  // as at the end of the original's scope
+                std::exit(5);
+            }
             if (describe_status(reap(copy)) != "exit 5") ++bad;
         }
         done = true;

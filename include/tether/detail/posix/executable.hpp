@@ -59,14 +59,22 @@ inline std::string current_directory() {
     return path;
 }
 
+inline bool is_program(const std::string& path) noexcept {
+    struct ::stat status {};
+    return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+           ::access(path.c_str(), X_OK) == 0;
+}
+
+// Only in folders with an absolute path: what a relative one means depends on where the host is.
 inline std::string find_in_path(const std::string& name) {
     const char* variable = std::getenv("PATH");
     std::string_view rest{variable != nullptr ? variable : "/usr/bin:/bin"};
     while (!rest.empty()) {
         const auto colon = std::min(rest.find(':'), rest.size());
-        const std::string candidate = std::string{rest.substr(0, colon)} + "/" + name;
+        const std::string folder{rest.substr(0, colon)};
         rest.remove_prefix(std::min(colon + 1, rest.size()));
-        if (candidate.front() == '/' && ::access(candidate.c_str(), X_OK) == 0) return candidate;
+        const auto candidate = folder + "/" + name;
+        if (folder.starts_with('/') && is_program(candidate)) return candidate;
     }
     throw std::system_error(ENOENT, std::system_category(), "find \"" + name + "\" in PATH");
 }

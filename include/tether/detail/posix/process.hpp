@@ -81,14 +81,8 @@ public:
 
     // Stopped by a signal, as by job control. It does not run until it is continued.
     [[nodiscard]] bool is_stopped() const noexcept {
-        if (gone_) return false;
-        ::siginfo_t info{};
-        const int options = WSTOPPED | WNOHANG | WNOWAIT;
-        const auto type = pidfd_ ? pidfd_type : P_PID;
-        const int id = pidfd_ ? pidfd_.get() : static_cast<int>(pid_);
-        const int result =
-            retry([&] { return ::waitid(type, static_cast<::id_t>(id), &info, options); });
-        return result == 0 && info.si_pid != 0 && info.si_code == CLD_STOPPED;
+        const auto info = look(WSTOPPED);
+        return info.si_pid != 0 && info.si_code == CLD_STOPPED;
     }
 
     void signal(int number) const noexcept {
@@ -104,6 +98,11 @@ public:
     // first, so that nothing escapes by forking or being reaped meanwhile.
     void kill_tree() const noexcept {
         signal(SIGSTOP);
+        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{20});
+        while (finds_descendants && !gone_ && look(WSTOPPED | WEXITED).si_pid == 0 &&
+               Clock::now() < deadline) {
+            nap(std::chrono::microseconds{100});
+        }
         if (!gone_) kill_descendants_of(pid_);
         signal(SIGKILL);
     }
@@ -151,6 +150,18 @@ private:
 #else
     static constexpr auto pidfd_type = P_PID;
 #endif
+
+    // What wait would tell, if anything; left there to be waited for.
+    [[nodiscard]] ::siginfo_t look(int what) const noexcept {
+        ::siginfo_t info{};
+        if (gone_) return info;
+        const auto type = pidfd_ ? pidfd_type : P_PID;
+        const auto id = static_cast<::id_t>(pidfd_ ? pidfd_.get() : static_cast<int>(pid_));
+        if (retry([&] { return ::waitid(type, id, &info, what | WNOHANG | WNOWAIT); }) != 0) {
+            info.si_pid = 0;
+        }
+        return info;
+    }
 
     static int wait_by(::idtype_t type, int id, ::siginfo_t& info) noexcept {
         return retry([&] {

@@ -7,13 +7,16 @@
 #include <tether/detail/posix/features.hpp>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include <dirent.h>
 #include <spawn.h>
 #include <sys/types.h>
 
@@ -74,6 +77,25 @@ private:
     ::posix_spawnattr_t attributes_;
 };
 
+// The descriptors of this process from `lowest` on that a child would inherit.
+inline std::vector<int> inheritable_from(int lowest) {
+#if defined(__linux__)
+    const char* const list = "/proc/self/fd";
+#else
+    const char* const list = "/dev/fd";
+#endif
+    std::vector<int> result;
+    const std::unique_ptr<::DIR, int (*)(::DIR*)> listing{::opendir(list), ::closedir};
+    if (listing == nullptr) throw_last_error("open " + std::string{list});
+    while (const auto* entry = ::readdir(listing.get())) {
+        const int fd = std::atoi(entry->d_name);
+        if (fd < lowest || fd == ::dirfd(listing.get())) continue;
+        const int flags = ::fcntl(fd, F_GETFD);
+        if (flags != -1 && (flags & FD_CLOEXEC) == 0) result.push_back(fd);
+    }
+    return result;
+}
+
 class SpawnActions {
 public:
     SpawnActions() { check_spawn(::posix_spawn_file_actions_init(&actions_), "file_actions_init"); }
@@ -91,8 +113,8 @@ public:
 #endif
     }
 
-    // The child has exactly these as 0, 1, 2, ... Where closefrom is missing the child closes the
-    // rest itself when it starts to serve.
+    // The child has exactly these as 0, 1, 2, ...; where closefrom is missing, also what another
+    // thread makes inheritable at this very moment.
     void give(std::span<const int> descriptors) {
         int target = 0;
         for (const int fd : descriptors) {
@@ -100,6 +122,10 @@ public:
         }
 #if TETHER_HAS_SPAWN_CLOSEFROM
         check_spawn(::posix_spawn_file_actions_addclosefrom_np(&actions_, target), "addclosefrom");
+#else
+        for (const int fd : inheritable_from(target)) {
+            check_spawn(::posix_spawn_file_actions_addclose(&actions_, fd), "addclose");
+        }
 #endif
     }
 

@@ -12,11 +12,8 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <memory>
 #include <string>
 
-#include <dirent.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #if defined(__linux__)
@@ -36,23 +33,6 @@ inline Descriptor take_inherited(int fd) noexcept {
     }
     ::close(fd);
     return Descriptor{high};
-}
-
-// Only where the parent could not: what its other threads left inheritable.
-inline void close_inherited_from([[maybe_unused]] int lowest) noexcept {
-#if !TETHER_HAS_SPAWN_CLOSEFROM
-#if defined(__linux__)
-    const char* const list = "/proc/self/fd";
-#else
-    const char* const list = "/dev/fd";
-#endif
-    const std::unique_ptr<::DIR, int (*)(::DIR*)> listing{::opendir(list), ::closedir};
-    if (listing == nullptr) return;
-    while (const auto* entry = ::readdir(listing.get())) {
-        const int fd = std::atoi(entry->d_name);
-        if (fd >= lowest && fd != ::dirfd(listing.get())) ::close(fd);
-    }
-#endif
 }
 
 // Wakes this process from a stop when the parent ends: by the parent-death signal, which is

@@ -1,0 +1,200 @@
+// All calls to one worker, without one: this file is the worker, and the owner too.
+#include <tether/detail/connection.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/text.hpp"
+#include "support/wire.hpp"
+
+namespace connection_test {
+
+using namespace std::chrono_literals;
+using namespace tether::detail;
+using tether::errc;
+using tether_test::contains;
+using tether_test::encoded;
+
+const ProtocolId protocol{"test", 1, 2};
+
+/// Notes what it is told, and does nothing about it.
+class Owner final : public ConnectionOwner {
+public:
+    void watch_input() override { ++input_watches; }
+    void watch_room() override {}
+    void unwatch_connection() override {}
+    void watch_deadline(TimePoint when) override { deadline = when; }
+    void on_given_up(const Call& call, errc) override { given_up.push_back(call.number); }
+    void on_error_answer(const ErrorAnswer& answer) override { causes.push_back(answer.cause); }
+    void on_drained() override { ++drained; }
+    void on_lost(const std::string& text) override { lost.push_back(text); }
+    void on_violation(errc, const std::string& text) override { violations.push_back(text); }
+
+    int input_watches = 0;
+    int drained = 0;
+    TimePoint deadline{};
+    std::vector<std::uint64_t> given_up{};
+    std::vector<errc> causes{};
+    std::vector<std::string> lost{};
+    std::vector<std::string> violations{};
+};
+
+/// A call that nobody's thread waits for.
+class Waiting final : public Call {
+public:
+    explicit Waiting(tether::Duration run_timeout = tether::no_timeout) {
+        info = {"ask", 0, false, Clock::now(), TimePoint::max(), run_timeout};
+        message.seal();
+    }
+    void on_settled() noexcept override {}
+    [[nodiscard]] bool is_async() const noexcept override { return true; }
+    [[nodiscard]] std::string error() const { return outcome.error ? outcome.error->what() : ""; }
+};
+
+class Fixture {
+public:
+    Fixture() {
+        auto pair = make_socket_pair("test");
+        worker_ = std::move(pair.second);
+        connection_ = std::make_unique<Connection>(owner, std::move(pair.first), 1 << 20,
+                                                   Connection::Identity{"x", 7, protocol, {}});
+        std::string greeting;
+        Greeting{{}, protocol}.append_to(greeting);
+        say({FrameType::welcome, 0, 0, greeting});
+        connection_->read_available();
+    }
+
+    Connection* operator->() noexcept { return connection_.get(); }
+
+    void say(const tether_test::Message& message) {
+        const auto bytes = encoded(message);
+        const ConstBuffer buffer{bytes.data(), bytes.size()};
+        REQUIRE(send_some(worker_.get(), {&buffer, 1}) ==
+                static_cast<std::ptrdiff_t>(bytes.size()));
+    }
+    void answer(const Call& call, FrameType type = FrameType::response, std::string payload = {}) {
+        say({type, 0, call.number, std::move(payload)});
+        connection_->read_available();
+    }
+    void hang_up() {
+        worker_.reset();
+        connection_->read_available();
+    }
+
+    Owner owner{};
+
+private:
+    Descriptor worker_;
+    std::unique_ptr<Connection> connection_;
+};
+
+TEST_CASE("a call is answered, and a reader is wanted meanwhile") {
+    Fixture connection;
+    CHECK(connection->ready());
+    Waiting call;
+    CHECK(connection->submit(call) == 1);
+    CHECK(connection.owner.input_watches == 1);
+    CHECK(connection->has_calls());
+    connection.answer(call, FrameType::response, "payload");
+    CHECK(call.settled);
+    CHECK(call.outcome.bytes() == "payload");
+    CHECK_FALSE(connection->has_calls());
+}
+
+TEST_CASE("a closed connection takes no calls, and tells when it has none left") {
+    Fixture connection;
+    Waiting first;
+    Waiting second;
+    Waiting late;
+    CHECK(connection->submit(first) == 1);
+    CHECK(connection->submit(second) == 2);
+    connection->close();
+    CHECK_FALSE(connection->takes_calls());
+    CHECK(connection->submit(late) == 0);
+    connection.answer(first);
+    CHECK(connection.owner.drained == 0);
+    connection->cancel(second.number, false);
+    CHECK(connection.owner.drained == 1);
+    CHECK(connection.owner.given_up == std::vector<std::uint64_t>{2});
+    CHECK(connection->is_unanswered(2));
+    connection.answer(second);
+    CHECK_FALSE(connection->is_unanswered(2));
+}
+
+TEST_CASE("idle is what has had no call from one look to the next", "[F87]") {
+    Fixture connection;
+    Waiting call;
+    CHECK(connection->submit(call) == 1);
+    CHECK_FALSE(connection->close_if_idle());
+    CHECK_FALSE(connection->close_if_idle());  // it runs for long
+    connection.answer(call);
+    CHECK_FALSE(connection->close_if_idle());  // it ended only now
+    CHECK(connection->close_if_idle());
+    CHECK_FALSE(connection->takes_calls());
+
+    Fixture unused;
+    CHECK(unused->close_if_idle());
+}
+
+TEST_CASE("what ends a connection is told once, and with its cause") {
+    Fixture connection;
+    Waiting call;
+    connection->close();  // it retires: that is no reason to overlook its end
+    connection.hang_up();
+    connection->read_available();
+    CHECK(connection.owner.lost ==
+          std::vector<std::string>{"it closed its connection but did not end"});
+
+    Fixture sender;
+    Waiting lost;
+    sender.hang_up();
+    CHECK(sender.owner.lost.size() == 1);
+    CHECK(sender->submit(lost) == 0);
+}
+
+TEST_CASE("a call that has no time left is not sent") {
+    Fixture connection;
+    Waiting call;
+    call.info.deadline = call.info.made;
+    CHECK_THROWS_AS(connection->submit(call), tether::CallError);
+    CHECK_FALSE(connection->has_calls());
+    Waiting next;
+    CHECK(connection->submit(next) == 1);
+}
+
+TEST_CASE("a run timeout ends the call that has it, whoever tells first") {
+    Fixture connection;
+    Waiting patient;
+    Waiting told{50ms};
+    Waiting answered{50ms};
+    for (auto* call : {&patient, &told, &answered}) connection->submit(*call);
+    for (const auto number : {patient.number, told.number}) connection->on_overrun(number);
+    CHECK_FALSE(patient.settled);
+    CHECK(contains(told.error(), "run_timeout of 50 ms"));
+    CHECK(told.outcome.error->code() == errc::outcome_unknown);
+
+    std::string error;
+    ErrorAnswer{errc::timeout, "text", {}}.append_to(error);
+    connection.answer(answered, FrameType::error, error);
+    CHECK(answered.error().substr(answered.error().find("its handler")) ==
+          told.error().substr(told.error().find("its handler")));
+    CHECK(answered.outcome.error->code() == errc::timeout);
+    CHECK(answered.outcome.error->code() == errc::outcome_unknown);
+    connection->on_overrun(answered.number);
+    CHECK(connection.owner.given_up == std::vector<std::uint64_t>{told.number});
+}
+
+TEST_CASE("what no worker sends is a violation", "[F16]") {
+    Fixture connection;
+    connection.say({FrameType::response, 0, 99, {}});
+    connection->read_available();
+    REQUIRE(connection.owner.violations.size() == 1);
+    CHECK(contains(connection.owner.violations[0], "99"));
+}
+
+}  // namespace connection_test
