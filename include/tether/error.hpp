@@ -33,7 +33,7 @@ enum class errc {
     worker_stuck,          ///< replaced, since its handler ignored an expired deadline
     outcome_unknown,       ///< no cause of its own: the request may have taken effect
     restart_budget_spent,  ///< it crashed too often, see `RestartPolicy`
-    framing,               ///< the connection carried bytes that are no message
+    framing,               ///< the connection ended early, or carried what is no message
     message_too_large,     ///< over `max_message_bytes`; equals `std::errc::message_size`
     codec,                 ///< a value could not be encoded or decoded
     handler,               ///< the handler threw; the error is a `RemoteError`

@@ -10,14 +10,6 @@
 #include <asio/thread_pool.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/use_future.hpp>
-#include <asio/version.hpp>
-#if ASIO_VERSION < 102400
-#include <asio/experimental/as_tuple.hpp>
-#include <asio/experimental/deferred.hpp>
-#else
-#include <asio/as_tuple.hpp>
-#include <asio/deferred.hpp>
-#endif
 
 #include <future>
 #include <memory>
@@ -25,15 +17,10 @@
 #include <tuple>
 
 #include "process/support/worker_under_test.hpp"
+#include "support/asio_moved.hpp"
 
 namespace tether_test::async_call_test {
 namespace {
-
-#if ASIO_VERSION < 102400
-namespace moved = asio::experimental;
-#else
-namespace moved = asio;
-#endif
 
 TEST_CASE("a callback on the user's context", "[process][async]") {
     const Census census;

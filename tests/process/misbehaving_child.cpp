@@ -35,9 +35,9 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "process/support/connection_of_worker.hpp"
 #include "process/support/gate.hpp"
 #include "process/test_protocol.hpp"
 
@@ -68,20 +68,6 @@ void say_on_stderr(const std::string& text) {
 }
 
 // --- The connection, behind Tether's back
-
-bool is_connection(int fd) {
-    struct ::stat status {};
-    if (::fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
-    // The control channel is a socket too; it announces its input by a signal.
-    return (::fcntl(fd, F_GETFL) & O_ASYNC) == 0;
-}
-
-int find_connection() {
-    for (int fd = 3; fd < 256; ++fd) {
-        if (is_connection(fd)) return fd;
-    }
-    throw std::runtime_error("the connection was not found");
-}
 
 void put(std::string& out, std::uint64_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) out += static_cast<char>((value >> (8 * i)) & 0xff);
@@ -122,7 +108,7 @@ void send_raw(int fd, const std::string& bytes) {
 
 void meddle(const std::string& kind, std::uint64_t number) {
     constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
-    const int fd = find_connection();
+    const int fd = find_connection_of_worker();
     const std::string garbage(64, '\xff');
     if (kind == "garbage") send_raw(fd, garbage);
     if (kind == "wrong_number") send_raw(fd, RawFrame{.index = own, .number = 999'999}.bytes());

@@ -141,8 +141,12 @@ public:
     void cancel(std::uint64_t number, bool only_unsent) {
         Lock lock{mutex_};
         auto* call = calls_.find(number);
-        if (call == nullptr || (only_unsent && call->message.opened())) return;
+        if (call == nullptr) return;
         const auto alive = call->keep_alive();
+        if (only_unsent) {
+            channel_.settle(lock);  // it may be leaving at this moment
+            if (calls_.find(number) != call || call->message.opened()) return;
+        }
         give_up(*call, cancelled(*call), lock);
     }
 

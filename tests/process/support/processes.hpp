@@ -62,9 +62,14 @@ private:
     Clock::time_point started_ = Clock::now();
 };
 
+/// Empty where it cannot be read, as when its process ends meanwhile.
 [[nodiscard]] inline std::string read_file(const std::string& path) {
     std::ifstream in{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{in}, {}};
+    try {
+        return {std::istreambuf_iterator<char>{in}, {}};
+    } catch (const std::ios_base::failure&) {
+        return {};
+    }
 }
 
 [[nodiscard]] inline auto count_lines(const std::string& path) {

@@ -1,0 +1,248 @@
+// How long ends take: from the death of a parent to that of its last worker, from the death of a
+// worker to the error of its caller, from the end of main to that of the process. Beside each, in
+// the same run, a bare program that forks children with a pipe to each. Linux.
+//
+//     tether_bench_lifetime [--rounds=N] [--json=FILE]
+
+#include <tether/tether.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "processes.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using bench::Clock;
+using bench::Milliseconds;
+using bench::Process;
+
+// --- The workers
+
+struct Be {
+    static constexpr std::string_view name = "be";
+    using Response = int;  // its process id
+    std::string state{};   // idle, busy, waiting
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Be, state)
+
+struct BeProtocol {
+    static constexpr std::string_view name = "tether.bench.lifetime";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Be>;
+};
+
+/// Computes or waits for ever, whatever it is asked.
+[[noreturn]] void be_for_ever(const std::string& state) {
+    for (std::atomic<unsigned> turns{0};; ++turns) {
+        if (state == "waiting") std::this_thread::sleep_for(1h);
+    }
+}
+
+class Being final : public tether::Handler<BeProtocol> {
+    int handle(const Be& request, tether::CallContext<Be>&) override {
+        if (request.state != "idle") be_for_ever(request.state);
+        return ::getpid();
+    }
+};
+
+using Worker = tether::Worker<BeProtocol>;
+
+// --- The hosts: they say who their children are, and end when they are told to
+
+void tell(const std::vector<int>& pids) {
+    for (const int pid : pids) std::printf("%d ", pid);
+    std::puts("");
+    std::fflush(stdout);
+}
+
+int be_tether_host(int count, const std::string& state) {
+    tether::WorkerOptions options;
+    options.orphan_grace = 0s;
+    std::vector<std::unique_ptr<Worker>> workers;
+    std::vector<int> pids;
+    for (int i = 0; i < count; ++i) workers.push_back(std::make_unique<Worker>(options));
+    for (auto& worker : workers) pids.push_back(worker->call(Be{"idle"}));
+    if (state == "busy") {
+        for (auto& worker : workers) worker->async_call(Be{state}, [](std::exception_ptr, int) {});
+    }
+    if (state == "stopped") {
+        for (const int pid : pids) ::kill(pid, SIGSTOP);
+    }
+    tell(pids);
+    std::getchar();
+    return 0;
+}
+
+/// What a child of the bare host does until its pipe ends.
+[[noreturn]] void be_bare_child(int pipe, const std::string& state) {
+    if (state == "busy") be_for_ever(state);
+    char byte = 0;
+    while (::read(pipe, &byte, 1) > 0) {
+    }
+    std::_Exit(0);
+}
+
+int be_bare_host(int count, const std::string& state) {
+    std::vector<int> pids;
+    std::vector<int> pipes;
+    for (int i = 0; i < count; ++i) {
+        int ends[2];
+        if (::pipe(ends) != 0) return 1;
+        const int pid = ::fork();
+        if (pid == 0) {
+            for (const int other : pipes) ::close(other);
+            ::close(ends[1]);
+            be_bare_child(ends[0], state);
+        }
+        ::close(ends[0]);
+        pipes.push_back(ends[1]);
+        pids.push_back(pid);
+    }
+    if (state == "stopped") {
+        for (const int pid : pids) ::kill(pid, SIGSTOP);
+    }
+    tell(pids);
+    std::getchar();
+    for (const int end : pipes) ::close(end);
+    for (const int pid : pids) ::waitpid(pid, nullptr, 0);
+    return 0;
+}
+
+// --- What is measured
+
+/// A host with its children, seen from outside.
+class Scene {
+public:
+    Scene(const std::string& kind, int count, const std::string& state)
+        : host_({kind, std::to_string(count), state}) {
+        for (const int pid : host_.read_numbers()) children_.emplace_back(pid);
+    }
+
+    /// How long until the host and all children are gone after `end`; what is left after a second
+    /// is killed, and counts as "never".
+    template <class End>
+    Milliseconds until_gone(End end) {
+        const auto start = Clock::now();
+        end(host_);
+        const bool gone =
+            host_.wait_gone(start + 1s) && std::ranges::all_of(children_, [&](Process& child) {
+                return child.wait_gone(start + 1s);
+            });
+        const auto time = Clock::now() - start;
+        for (auto& child : children_) child.kill();
+        return gone ? time : bench::never;
+    }
+
+private:
+    bench::Host host_;
+    std::vector<Process> children_;
+};
+
+Milliseconds after_kill(const std::string& kind, int count, const std::string& state) {
+    return Scene{kind, count, state}.until_gone([](bench::Host& host) { host.kill(); });
+}
+
+Milliseconds after_return(const std::string& kind, int count) {
+    return Scene{kind, count, "idle"}.until_gone([](bench::Host& host) { host.let_go(); });
+}
+
+/// From SIGKILL for a worker with a call in it until the caller has the error.
+Milliseconds until_error() {
+    Worker worker;
+    const int pid = worker.call(Be{"idle"});
+    Clock::time_point end;
+    std::thread caller{[&] {
+        try {
+            worker.call(Be{"waiting"});
+        } catch (const tether::CallError&) {
+            end = Clock::now();
+        }
+    }};
+    std::this_thread::sleep_for(5ms);
+    const auto start = Clock::now();
+    ::kill(pid, SIGKILL);
+    caller.join();
+    return end - start;
+}
+
+/// The same with a bare pipe: until its end is seen and the child is reaped.
+Milliseconds until_end_of_pipe() {
+    int ends[2];
+    if (::pipe(ends) != 0) throw std::runtime_error("pipe");
+    const int pid = ::fork();
+    if (pid == 0) {
+        ::close(ends[0]);
+        be_for_ever("waiting");
+    }
+    ::close(ends[1]);
+    Clock::time_point end;
+    std::thread caller{[&] {
+        char byte = 0;
+        static_cast<void>(!::read(ends[0], &byte, 1));
+        ::waitpid(pid, nullptr, 0);
+        end = Clock::now();
+    }};
+    std::this_thread::sleep_for(5ms);
+    const auto start = Clock::now();
+    ::kill(pid, SIGKILL);
+    caller.join();
+    ::close(ends[0]);
+    return end - start;
+}
+
+nlohmann::json measure_all(int rounds) {
+    bench::Table table{"from ... to ...", rounds};
+    const std::pair<const char*, std::pair<int, const char*>> deaths[] = {
+        {"parent's SIGKILL to the last process gone, idle worker", {1, "idle"}},
+        {"the same, worker in a busy loop", {1, "busy"}},
+        {"the same, worker stopped", {1, "stopped"}},
+        {"the same, 16 idle workers", {16, "idle"}},
+        {"the same, 16 in a busy loop", {16, "busy"}}};
+    for (const auto& [what, scene] : deaths) {
+        const auto& [count, state] = scene;
+        table.compare(
+            what, [&, n = count, s = state] { return after_kill("tether", n, s); },
+            [&, n = count, s = state] { return after_kill("bare", n, s); });
+    }
+    table.compare("worker's SIGKILL to its caller's error", until_error, until_end_of_pipe);
+    for (const int count : {0, 1, 16}) {
+        table.compare(
+            "return of main to the last process gone, " + std::to_string(count) + " workers",
+            [&] { return after_return("tether", count); },
+            [&] { return after_return("bare", count); });
+    }
+    return table.json();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (const auto exit_code = tether::serve_if_worker<Being>(argc, argv)) return *exit_code;
+    const std::vector<std::string> arguments{argv + 1, argv + argc};
+    if (arguments.size() == 3) {
+        const int count = std::atoi(arguments[1].c_str());
+        return arguments[0] == "tether" ? be_tether_host(count, arguments[2])
+                                        : be_bare_host(count, arguments[2]);
+    }
+    const bench::Options options{arguments, 20};
+    options.write(measure_all(options.rounds()));
+    return 0;
+}

@@ -1,0 +1,198 @@
+#pragma once
+
+// What the benchmarks of processes need: to watch one that is not a child, to start one and talk to
+// it, and to print what took how long beside what it is compared with.
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char** environ;
+
+namespace bench {
+
+using Clock = std::chrono::steady_clock;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+inline constexpr Milliseconds never{std::numeric_limits<double>::infinity()};
+
+/// A process that is watched by pidfd, child or not.
+class Process {
+public:
+    explicit Process(int pid) : pidfd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {
+        if (pidfd_ == -1) throw std::runtime_error("pidfd_open");
+    }
+    Process(Process&& other) noexcept : pidfd_(std::exchange(other.pidfd_, -1)) {}
+    Process& operator=(Process&&) = delete;
+    ~Process() {
+        if (pidfd_ != -1) ::close(pidfd_);
+    }
+
+    bool wait_gone(Clock::time_point deadline) {
+        for (;;) {
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+            ::pollfd item{pidfd_, POLLIN, 0};
+            const int ready = ::poll(&item, 1, std::max(0, static_cast<int>(left.count())));
+            if (ready > 0) return true;
+            if (ready == 0) return false;
+        }
+    }
+    void kill() { ::syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0); }
+
+private:
+    int pidfd_;
+};
+
+/// This program, started again with other arguments, with a pipe from and to it.
+class Host {
+public:
+    explicit Host(std::vector<std::string> arguments)
+        : pid_(start(std::move(arguments))), process_(pid_) {}
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+    ~Host() {
+        process_.kill();
+        ::waitpid(pid_, nullptr, 0);
+        ::close(to_);
+        ::close(from_);
+    }
+
+    /// The first line that it says.
+    std::vector<int> read_numbers() {
+        std::string line;
+        for (char byte = 0; byte != '\n'; line += byte) {
+            if (::read(from_, &byte, 1) != 1) throw std::runtime_error("the host said nothing");
+        }
+        std::istringstream text{line};
+        std::vector<int> numbers;
+        for (int number = 0; text >> number;) numbers.push_back(number);
+        return numbers;
+    }
+    void let_go() { static_cast<void>(!::write(to_, "\n", 1)); }
+    void kill() { process_.kill(); }
+    bool wait_gone(Clock::time_point deadline) { return process_.wait_gone(deadline); }
+
+private:
+    int start(std::vector<std::string> arguments) {
+        int in[2];
+        int out[2];
+        if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) {
+            throw std::runtime_error("pipe2");
+        }
+        ::posix_spawn_file_actions_t actions;
+        ::posix_spawn_file_actions_init(&actions);
+        ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+        ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+        arguments.insert(arguments.begin(), "host");
+        std::vector<char*> pointers;
+        for (auto& argument : arguments) pointers.push_back(argument.data());
+        pointers.push_back(nullptr);
+        int pid = -1;
+        const int error =
+            ::posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, pointers.data(), environ);
+        ::posix_spawn_file_actions_destroy(&actions);
+        ::close(in[0]);
+        ::close(out[1]);
+        to_ = in[1];
+        from_ = out[0];
+        if (error != 0) throw std::runtime_error("posix_spawn");
+        return pid;
+    }
+
+    int to_ = -1;
+    int from_ = -1;
+    int pid_;
+    Process process_;
+};
+
+/// Median and worst of something, and of the same without Tether; the rounds of both alternate.
+class Table {
+public:
+    Table(const std::string& what, int rounds) : rounds_(rounds) {
+        std::printf("%-62s %10s %10s %10s %10s %7s\n", what.c_str(), "tether", "worst", "bare",
+                    "worst", "ratio");
+    }
+
+    void compare(const std::string& what, const std::function<Milliseconds()>& with_tether,
+                 const std::function<Milliseconds()>& bare) {
+        std::vector<double> ours;
+        std::vector<double> theirs;
+        for (int round = 0; round < rounds_; ++round) {
+            ours.push_back(with_tether().count());
+            theirs.push_back(bare().count());
+        }
+        std::ranges::sort(ours);
+        std::ranges::sort(theirs);
+        const auto middle = ours.size() / 2;
+        std::printf("%-62s %7s ms %7s ms %7s ms %7s ms %7s\n", what.c_str(), text(ours[middle]),
+                    text(ours.back()), text(theirs[middle]), text(theirs.back()),
+                    text(ours[middle] / theirs[middle]));
+        std::fflush(stdout);
+        json_.push_back({{"what", what},
+                         {"tether_ms", number(ours[middle])},
+                         {"tether_worst_ms", number(ours.back())},
+                         {"bare_ms", number(theirs[middle])},
+                         {"bare_worst_ms", number(theirs.back())}});
+    }
+
+    [[nodiscard]] const nlohmann::json& json() const noexcept { return json_; }
+
+private:
+    /// Good until the sixth call after this one.
+    static const char* text(double value) {
+        static std::array<std::array<char, 16>, 6> texts;
+        static std::size_t next = 0;
+        auto& target = texts[next++ % texts.size()];
+        if (value == never.count()) return "never";
+        std::snprintf(target.data(), target.size(), "%.2f", value);
+        return target.data();
+    }
+    static nlohmann::json number(double value) {
+        return value == never.count() ? nlohmann::json{nullptr} : nlohmann::json(value);
+    }
+
+    int rounds_;
+    nlohmann::json json_ = nlohmann::json::array();
+};
+
+/// --rounds=N and --json=FILE.
+class Options {
+public:
+    Options(const std::vector<std::string>& arguments, int rounds) : rounds_(rounds) {
+        for (const auto& argument : arguments) {
+            if (argument.starts_with("--rounds=")) rounds_ = std::atoi(argument.c_str() + 9);
+            if (argument.starts_with("--json=")) file_ = argument.substr(7);
+        }
+    }
+    [[nodiscard]] int rounds() const noexcept { return std::max(1, rounds_); }
+    void write(const nlohmann::json& json) const {
+        if (!file_.empty()) std::ofstream{file_} << json.dump(2) << '\n';
+    }
+
+private:
+    int rounds_;
+    std::string file_{};
+};
+
+}  // namespace bench
