@@ -29,8 +29,11 @@ tether::WorkerOptions worker_options(std::size_t number) {
             .restart = {.budget = 1000, .initial_pause = 10ms, .max_pause = 100ms}};
 }
 
-/// Errors that the next call to the same worker would meet again.
-bool is_permanent(std::error_code code) {
+/// Errors that the next call to the same worker would meet again. A worker may also be killed
+/// before it serves.
+bool is_permanent(const tether::CallError& error) {
+    if (error.report() != nullptr && error.report()->status.signal()) return false;
+    const auto& code = error.code();
     return code == tether::errc::start_failed || code == tether::errc::start_timeout ||
            code == tether::errc::protocol_mismatch || code == tether::errc::hook_missing ||
            code == tether::errc::restart_budget_spent;
@@ -115,7 +118,7 @@ void Dispatcher::merge(const Batch& batch, const ScannedFiles& answer) {
 
 void Dispatcher::recover(Member& member, Batch batch, const tether::CallError& error) {
     last_error_ = error.what();
-    if (is_permanent(error.code())) {
+    if (is_permanent(error)) {
         member.retired = true;
     } else {
         ++batch.failed_attempts;
