@@ -54,7 +54,7 @@ void frame_reader(const Corpus& corpus) {
         corpus.add(name, prefix + bytes);
     };
     add("empty", {});
-    add("small", encoded({FrameType::request, 1, 1, "payload", {"blob", "", "another"}, 5}));
+    add("small", encoded({FrameType::request, 1, 1, "payload", {"blob", "", "another"}, {5}}));
     add("two", encoded({FrameType::response, 0, 1, "one"}) + encoded({FrameType::error, 2, 3, ""}));
     add("continued", begun(7) + frame(FrameType::data, more, 7, rest.substr(0, 15)) +
                          frame(FrameType::data, 0, 7, rest.substr(15)));

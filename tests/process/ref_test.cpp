@@ -201,9 +201,6 @@ struct CountedExecutor {
     friend bool operator==(const CountedExecutor& a, const CountedExecutor& b) noexcept {
         return a.inner == b.inner;
     }
-    friend bool operator!=(const CountedExecutor& a, const CountedExecutor& b) noexcept {
-        return !(a == b);
-    }
 };
 
 TEST_CASE("a destroyed context takes a ref() along, wherever the worker lies in memory",

@@ -106,7 +106,7 @@ struct Connection {
 
 TEST_CASE("a small message leaves at once, and arrives") {
     Connection connection;
-    const Message message{FrameType::request, 1, 1, "hello", {"blob"}, 99};
+    const Message message{FrameType::request, 1, 1, "hello", {"blob"}, {99}};
     Parcel parcel{message};
     CHECK(connection.far.read() == Received::drained);
     connection.near.send(parcel);

@@ -37,7 +37,7 @@ std::string pattern(std::size_t size, unsigned seed = 1) {
 
 /// A message in three frames: as the reader must take it, whatever sizes the writer chose.
 struct InThreeFrames {
-    Message message{FrameType::response, 2, 77, pattern(40), {pattern(25), {}, pattern(31)}, 5};
+    Message message{FrameType::response, 2, 77, pattern(40), {pattern(25), {}, pattern(31)}, {5}};
 
     [[nodiscard]] std::string bytes() const {
         const auto content =
@@ -89,7 +89,7 @@ std::string failure_of(std::string_view bytes, std::uint64_t limit = Receiver::d
 TEST_CASE("a stream of three frames may be cut anywhere", "[F9]") {
     const std::vector<Message> messages{
         {FrameType::request, 0, 1, "first"},
-        {FrameType::request, 1, 2, pattern(60), {pattern(9), "", pattern(17)}, 1'000'000},
+        {FrameType::request, 1, 2, pattern(60), {pattern(9), "", pattern(17)}, {1'000'000}},
         {FrameType::request, 2, 3, ""}};
     std::string bytes;
     for (const auto& message : messages) bytes += encoded(message);

@@ -17,7 +17,8 @@ using namespace std::string_literals;
 }  // namespace
 
 TEST_CASE("the layout of a frame is what docs/wire-protocol.md says") {
-    const Message message{FrameType::request, 0x0102, 0x1112131415161718, "pay", {"blob"}, 0x2122};
+    const Message message{FrameType::request, 0x0102,  0x1112131415161718, "pay",
+                          {"blob"},           {0x2122}};
     const auto expected =
         "\x27\x00\x00\x00\x03\x00\x02\x01\x18\x17\x16\x15\x14\x13\x12\x11"  // header
         "\x03\x00\x00\x00\x00\x00\x00\x00\x22\x21\x00\x00\x00\x00\x00\x00"  // head: sizes

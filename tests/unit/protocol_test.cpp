@@ -44,7 +44,7 @@ struct Unanswered {
     static constexpr std::string_view name = "unanswered";
 };
 struct NeedsArgument {
-    static constexpr std::string_view name = "needs";
+    [[maybe_unused]] static constexpr std::string_view name = "needs";
     using Response = int;
     explicit NeedsArgument(int);
 };

@@ -282,8 +282,8 @@ TEST_CASE("the deadline comes with the request") {
     CHECK(fixture.answer(1, 4, nullptr).type == FrameType::error);  // a payload, and none expected
     fixture.answers(0).clear();
     fixture.send(encoded({FrameType::request, 4, 2, ""}));
-    fixture.send(encoded({FrameType::request, 4, 3, "", {}, 60'000'000}));
-    fixture.send(encoded({FrameType::request, 4, 4, "", {}, ~std::uint64_t{0}}));
+    fixture.send(encoded({FrameType::request, 4, 3, "", {}, {60'000'000}}));
+    fixture.send(encoded({FrameType::request, 4, 4, "", {}, {~std::uint64_t{0}}}));
     const auto& answers = fixture.answers(3);
     REQUIRE(answers.size() == 3);
     CHECK(answers[0].payload == "-1");

@@ -51,11 +51,6 @@ struct LaunchedWorker {
     Transport transport{};
 };
 
-inline std::uint64_t to_microseconds(Duration duration) noexcept {
-    const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
-    return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-
 inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& protocol,
                                 std::uint64_t generation, const Endpoint& endpoint,
                                 bool reads_lines) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <optional>
 
@@ -20,6 +21,12 @@ using TimePoint = Clock::time_point;
 inline TimePoint deadline_after(TimePoint now, Duration duration) noexcept {
     if (duration >= TimePoint::max() - now) return TimePoint::max();
     return now + std::max(duration, Duration::zero());
+}
+
+// As on the wire, where nothing is negative.
+inline std::uint64_t to_microseconds(Duration duration) noexcept {
+    const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+    return count < 0 ? 0 : static_cast<std::uint64_t>(count);
 }
 
 // Decides when the next process may be started after unexpected ends.
