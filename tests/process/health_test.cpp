@@ -255,6 +255,30 @@ TEST_CASE("limits are set in the worker", "[process][limits]") {
     CHECK(worker.last_exit()->limits == options.limits);
 }
 
+TEST_CASE("a limit that the system refuses fails the start", "[process][limits]") {
+    const std::string as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups ";
+    if (std::system((as_nobody + "test -x " TETHER_MISBEHAVING_CHILD " 2>/dev/null").c_str()) !=
+        0) {
+        WARN("not tried: no right to become another user, or that one cannot see the build");
+        return;
+    }
+    const Census census;
+    auto options = options_for(each_transport());
+    options.program = "setpriv";
+    options.arguments = {"--reuid=65534", "--regid=65534", "--clear-groups",
+                         TETHER_MISBEHAVING_CHILD};
+    options.limits.nice = -5;
+    TestWorker worker{options};
+    const auto error = error_of([&] { worker.call(Nothing{}); });
+    INFO(error.what());
+    CHECK(error.code() == errc::start_failed);
+    CHECK(contains(error.what(), "could not set the nice value to -5"));
+
+    options.limits.nice = 5;
+    worker.restart(options);
+    CHECK(worker.call(Add{1, 2}) == 3);
+}
+
 TEST_CASE("a handler that needs more memory than allowed fails, its caller learns why",
           "[process][limits][F77]") {
 #if defined(TETHER_TEST_SANITIZED)

@@ -123,6 +123,26 @@ TEST_CASE("without a loopback interface only tcp fails, and says so", "[F89]") {
     CHECK(host.wait() == "exit 7");
 }
 
+TEST_CASE("a temporary directory may be read-only, or allow no programs", "[F67]") {
+    if (::system("unshare --mount true >/dev/null 2>&1") != 0) {
+        WARN("not tried: no right to make a mount namespace");
+        return;
+    }
+    const std::string flags = GENERATE("ro", "noexec", "ro,noexec");
+    Scene scene;
+    const std::string mount =
+        "mount -t tmpfs -o " + flags + " none " + scene.temp() + " && exec \"$0\" \"$@\"";
+    Host host{scene,
+              "host",
+              {"transport=unix_path"},
+              {.environment = {{"XDG_RUNTIME_DIR", scene.temp()}},
+               .wrapper = {"unshare", "--mount", "sh", "-c", mount}}};
+    host.type("call echo x\nend return\n");
+    CHECK(scene.wait_for("answer") == "x");
+    CHECK(host.wait() == "exit 7");
+    CHECK(scene.left_after(within(2s)).empty());
+}
+
 TEST_CASE("the host may be an orphan", "[F26]") {
     const Subreaper subreaper;
     Scene scene;

@@ -252,7 +252,9 @@ public:
     bool handle(const Stall& request, tether::CallContext<Stall>&) override {
         const GateVisitor gate{request.gate};
         gate.say(Gate::entered);
-        return gate.wait_open(1min);
+        while (!gate.wait_open(1min)) {  // a signal may interrupt it
+        }
+        return true;
     }
 
     bool handle(const AwaitToken& request, tether::CallContext<AwaitToken>& call) override {
