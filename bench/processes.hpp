@@ -129,8 +129,11 @@ private:
 /// Median and worst of something, and of the same without Tether; the rounds of both alternate.
 class Table {
 public:
-    Table(const std::string& what, int rounds) : rounds_(rounds) {
-        std::printf("%-62s %10s %10s %10s %10s %7s\n", what.c_str(), "tether", "worst", "bare",
+    enum class Unit { milliseconds, microseconds };
+
+    Table(const std::string& what, int rounds, Unit unit = Unit::milliseconds)
+        : rounds_(rounds), unit_(unit) {
+        std::printf("%-72s %10s %10s %10s %10s %7s\n", what.c_str(), "tether", "worst", "bare",
                     "worst", "ratio");
     }
 
@@ -145,9 +148,9 @@ public:
         std::ranges::sort(ours);
         std::ranges::sort(theirs);
         const auto middle = ours.size() / 2;
-        std::printf("%-62s %7s ms %7s ms %7s ms %7s ms %7s\n", what.c_str(), text(ours[middle]),
-                    text(ours.back()), text(theirs[middle]), text(theirs.back()),
-                    text(ours[middle] / theirs[middle]));
+        std::printf("%-72s %10s %10s %10s %10s %7s\n", what.c_str(), time(ours[middle]).c_str(),
+                    time(ours.back()).c_str(), time(theirs[middle]).c_str(),
+                    time(theirs.back()).c_str(), ratio(ours[middle] / theirs[middle]).c_str());
         std::fflush(stdout);
         json_.push_back({{"what", what},
                          {"tether_ms", number(ours[middle])},
@@ -159,20 +162,22 @@ public:
     [[nodiscard]] const nlohmann::json& json() const noexcept { return json_; }
 
 private:
-    /// Good until the sixth call after this one.
-    static const char* text(double value) {
-        static std::array<std::array<char, 16>, 6> texts;
-        static std::size_t next = 0;
-        auto& target = texts[next++ % texts.size()];
-        if (value == never.count()) return "never";
-        std::snprintf(target.data(), target.size(), "%.2f", value);
-        return target.data();
+    static std::string ratio(double value) {
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "%.2f", value);
+        return text.data();
+    }
+    [[nodiscard]] std::string time(double milliseconds) const {
+        if (milliseconds == never.count()) return "never";
+        const bool small = unit_ == Unit::microseconds;
+        return ratio(small ? milliseconds * 1000 : milliseconds) + (small ? " us" : " ms");
     }
     static nlohmann::json number(double value) {
         return value == never.count() ? nlohmann::json{nullptr} : nlohmann::json(value);
     }
 
     int rounds_;
+    Unit unit_;
     nlohmann::json json_ = nlohmann::json::array();
 };
 

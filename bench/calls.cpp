@@ -1,0 +1,310 @@
+// What a call costs, as a multiple of what two processes need that write to and read from a Unix
+// socket pair without any framing (LIMIT), in the same run: rounds of both alternate. Linux.
+//
+//     tether_bench_calls [--rounds=N] [--json=FILE]
+
+#include <tether/tether.hpp>
+
+#include <asio/use_future.hpp>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <functional>
+#include <future>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "processes.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using bench::Clock;
+using Microseconds = std::chrono::duration<double, std::micro>;
+
+// --- The worker
+
+struct Echo {
+    static constexpr std::string_view name = "echo";
+    using Response = tether::Bytes;
+    tether::Bytes bytes{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echo, bytes)
+
+struct Compiled {
+    std::vector<std::string> diagnostics{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compiled, diagnostics)
+
+/// As a build tool would ask: nine strings, and four times 80 characters in answer.
+struct Compile {
+    static constexpr std::string_view name = "compile";
+    using Response = Compiled;
+    std::string file{"src/main.cpp"};
+    std::string output{"build/main.o"};
+    std::vector<std::string> flags{"-O2",      "-g",         "-Wall", "-Iinclude",
+                                   "-DNDEBUG", "-std=c++20", "-c"};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compile, file, output, flags)
+
+struct BenchProtocol {
+    static constexpr std::string_view name = "tether.bench.calls";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Echo, Compile>;
+};
+
+class Bench final : public tether::Handler<BenchProtocol> {
+    tether::Bytes handle(const Echo& request, tether::CallContext<Echo>&) override {
+        return request.bytes;
+    }
+    Compiled handle(const Compile&, tether::CallContext<Compile>&) override {
+        return {std::vector<std::string>(4, std::string(80, 'd'))};
+    }
+};
+
+using Worker = tether::Worker<BenchProtocol>;
+
+// --- LIMIT
+
+void write_all(int fd, const char* data, std::size_t size) {
+    while (size != 0) {
+        const auto written = ::send(fd, data, size, MSG_NOSIGNAL);
+        if (written <= 0) throw std::runtime_error("send");
+        data += written;
+        size -= static_cast<std::size_t>(written);
+    }
+}
+
+void read_all(int fd, char* data, std::size_t size) {
+    while (size != 0) {
+        const auto read = ::recv(fd, data, size, 0);
+        if (read <= 0) throw std::runtime_error("recv");
+        data += read;
+        size -= static_cast<std::size_t>(read);
+    }
+}
+
+/// A child that answers each `request` bytes with `answer` bytes.
+class Limit {
+public:
+    Limit(std::size_t request, std::size_t answer) : request_(request, 'q'), answer_(answer, '\0') {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+            throw std::runtime_error("socketpair");
+        }
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::close(ends[0]);
+            serve(ends[1]);
+        }
+        ::close(ends[1]);
+        fd_ = ends[0];
+    }
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+    ~Limit() {
+        ::close(fd_);
+        ::waitpid(pid_, nullptr, 0);
+    }
+
+    void call() {
+        write_all(fd_, request_.data(), request_.size());
+        read_all(fd_, answer_.data(), answer_.size());
+    }
+    /// `count` calls with at most `depth` under way, many to a system call.
+    void pipeline(std::size_t depth, std::size_t count) {
+        std::string out;
+        std::string in(depth * answer_.size(), '\0');
+        std::size_t sent = 0;
+        std::size_t received = 0;  // bytes
+        while (received < count * answer_.size()) {
+            const auto under_way = sent - received / answer_.size();
+            const auto more = std::min(depth - under_way, count - sent);
+            if (more != 0) {
+                out.assign(more * request_.size(), 'q');
+                write_all(fd_, out.data(), out.size());
+                sent += more;
+            }
+            const auto read = ::recv(fd_, in.data(), in.size(), 0);
+            if (read <= 0) throw std::runtime_error("recv");
+            received += static_cast<std::size_t>(read);
+        }
+    }
+
+private:
+    /// What comes at once is answered at once.
+    [[noreturn]] void serve(int fd) {
+        std::string in(std::max<std::size_t>(request_.size(), 65536), '\0');
+        std::string out(answer_.size() * (in.size() / request_.size() + 1), 'a');
+        for (std::size_t pending = 0;;) {
+            const auto read = ::recv(fd, in.data(), in.size(), 0);
+            if (read <= 0) std::_Exit(0);
+            pending += static_cast<std::size_t>(read);
+            write_all(fd, out.data(), pending / request_.size() * answer_.size());
+            pending %= request_.size();
+        }
+    }
+
+    std::string request_;
+    std::string answer_;
+    int fd_ = -1;
+    int pid_ = -1;
+};
+
+// --- What is measured
+
+/// The time of one of `count` calls.
+template <class Call>
+bench::Milliseconds each(int count, Call call) {
+    const auto start = Clock::now();
+    for (int i = 0; i < count; ++i) call();
+    return (Clock::now() - start) / double(count);
+}
+
+tether::Bytes bytes_of(std::size_t size) { return tether::Bytes(size); }
+
+void compare_echo(bench::Table& table, const std::string& what, std::size_t size, int count,
+                  tether::Transport transport = tether::Transport::automatic) {
+    Worker worker{{.transport = transport}};
+    Limit limit{size, size};
+    const Echo request{bytes_of(size)};
+    const auto once = [&] {
+        if (worker.call(request).size() != size) throw std::runtime_error("a wrong answer");
+    };
+    once();
+    limit.call();
+    table.compare(
+        what, [&] { return each(count, once); },
+        [&] { return each(count, [&] { limit.call(); }); });
+}
+
+void compare_async(bench::Table& table) {
+    Worker worker;
+    Limit limit{64, 64};
+    const auto once = [&] { worker.async_call(Echo{bytes_of(64)}, asio::use_future).get(); };
+    once();
+    table.compare(
+        "W1: the same by async_call and use_future", [&] { return each(1000, once); },
+        [&] { return each(1000, [&] { limit.call(); }); });
+}
+
+/// 64 calls under way, all the time.
+void compare_pipeline(bench::Table& table) {
+    constexpr std::size_t depth = 64;
+    constexpr std::size_t count = 20'000;
+    Worker worker;
+    Limit limit{64, 64};
+    const auto run = [&] {
+        std::deque<std::future<tether::Bytes>> under_way;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (under_way.size() == depth) {
+                under_way.front().get();
+                under_way.pop_front();
+            }
+            under_way.push_back(worker.async_call(Echo{bytes_of(64)}, asio::use_future));
+        }
+        for (auto& result : under_way) result.get();
+    };
+    const auto per_call = [](bench::Milliseconds time) { return time / double(count); };
+    table.compare(
+        "W2: one of 64 calls in flight, futures", [&] { return per_call(each(1, run)); },
+        [&] { return per_call(each(1, [&] { limit.pipeline(depth, count); })); });
+}
+
+void compare_typed(bench::Table& table) {
+    Worker worker;
+    const auto once = [&] {
+        if (worker.call(Compile{}).diagnostics.size() != 4) throw std::runtime_error("wrong");
+    };
+    once();
+    const auto request_size = nlohmann::json::to_msgpack(nlohmann::json(Compile{})).size() + 40;
+    Limit limit{request_size, 370};
+    table.compare(
+        "W4: a typed call (9 strings, 4 x 80 characters)", [&] { return each(1000, once); },
+        [&] { return each(1000, [&] { limit.call(); }); });
+}
+
+/// Against the spawn of the same program that exits at once.
+void compare_start(bench::Table& table) {
+    table.compare(
+        "W5: a Worker constructed until its first answer; bare: spawn until exit",
+        [] {
+            const auto start = Clock::now();
+            Worker worker;
+            worker.call(Echo{bytes_of(64)});
+            return bench::Milliseconds{Clock::now() - start};
+        },
+        [] {
+            const auto start = Clock::now();
+            std::string arguments[] = {"bench", "--exit"};
+            char* pointers[] = {arguments[0].data(), arguments[1].data(), nullptr};
+            int pid = -1;
+            if (::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, pointers, environ) != 0) {
+                throw std::runtime_error("posix_spawn");
+            }
+            ::waitpid(pid, nullptr, 0);
+            return bench::Milliseconds{Clock::now() - start};
+        });
+}
+
+/// Calls of all threads together, as the time of one.
+void compare_callers(bench::Table& table) {
+    Worker worker;
+    Limit limit{64, 64};
+    const Echo request{bytes_of(64)};
+    worker.call(request);
+    for (const int count : {2, 4, 8, 16}) {
+        table.compare(
+            std::to_string(count) + " threads call one worker; bare: one caller",
+            [&] {
+                const auto start = Clock::now();
+                std::vector<std::thread> threads;
+                for (int i = 0; i < count; ++i) {
+                    threads.emplace_back([&] { each(1000, [&] { worker.call(request); }); });
+                }
+                for (auto& thread : threads) thread.join();
+                return bench::Milliseconds{Clock::now() - start} / (1000.0 * count);
+            },
+            [&] { return each(1000, [&] { limit.call(); }); });
+    }
+}
+
+nlohmann::json measure_all(int rounds) {
+    bench::Table table{"one call", rounds, bench::Table::Unit::microseconds};
+    compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
+    compare_echo(table, "W1: the same over TCP; bare: Unix sockets", 64, 1000,
+                 tether::Transport::tcp);
+    compare_async(table);
+    compare_pipeline(table);
+    compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);
+    compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2);
+    compare_typed(table);
+    compare_start(table);
+    compare_callers(table);
+    return table.json();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc == 2 && std::string_view{argv[1]} == "--exit") return 0;
+    if (const auto exit_code = tether::serve_if_worker<Bench>(argc, argv)) return *exit_code;
+    const bench::Options options{{argv + 1, argv + argc}, 15};
+    options.write(measure_all(options.rounds()));
+    return 0;
+}
