@@ -71,10 +71,11 @@ inline std::string find_in_path(const std::string& name) {
     std::string_view rest{variable != nullptr ? variable : "/usr/bin:/bin"};
     while (!rest.empty()) {
         const auto colon = std::min(rest.find(':'), rest.size());
-        const std::string folder{rest.substr(0, colon)};
+        std::string candidate{rest.substr(0, colon)};
         rest.remove_prefix(std::min(colon + 1, rest.size()));
-        const auto candidate = folder + "/" + name;
-        if (folder.starts_with('/') && is_program(candidate)) return candidate;
+        if (!candidate.starts_with('/')) continue;
+        candidate.append(1, '/').append(name);
+        if (is_program(candidate)) return candidate;
     }
     throw std::system_error(ENOENT, std::system_category(), "find \"" + name + "\" in PATH");
 }
