@@ -34,7 +34,7 @@ private:
 };
 
 /// Sees to it that the next process gets this number, unless another comes first.
-bool recycle(::pid_t pid) {
+[[maybe_unused]] bool recycle(::pid_t pid) {
     std::ofstream last{"/proc/sys/kernel/ns_last_pid"};
     last << pid - 1 << std::flush;
     return last.good();
