@@ -242,7 +242,7 @@ int main(int argc, char** argv) {
         return arguments[0] == "tether" ? be_tether_host(count, arguments[2])
                                         : be_bare_host(count, arguments[2]);
     }
-    const bench::Options options{arguments, 20};
+    const bench::Options options{arguments, 10};
     options.write(measure_all(options.rounds()));
     return 0;
 }

@@ -25,8 +25,11 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
+// Not inlined: GCC 12 would then warn its users, by mistake, that the options they left out may be
+// uninitialized.
 template <class R>
-CallInfo call_info(std::uint16_t index, const CallOptions<R>& options, Duration worker_timeout) {
+[[gnu::noinline]] CallInfo call_info(std::uint16_t index, const CallOptions<R>& options,
+                                     Duration worker_timeout) {
     const auto by_type = request_timeout<R>();
     const auto timeout = options.timeout.value_or(by_type.value_or(worker_timeout));
     const auto now = Clock::now();
