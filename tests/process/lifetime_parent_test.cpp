@@ -81,7 +81,7 @@ TEST_CASE("a parent that was stopped is served as if nothing had happened", "[F2
     scene.open_gate();
     REQUIRE(scene.wait_count("constructed", 1));
     let_pass(within(600ms));
-    CHECK(state_of(static_cast<::pid_t>(std::stol(*worker))) == 'S');
+    CHECK(eventually([&] { return state_of(static_cast<::pid_t>(std::stol(*worker))) == 'S'; }));
     host.send(SIGCONT);
     REQUIRE(scene.wait_for("continued"));
     if (pause.event == std::string{"constructed"}) CHECK(scene.wait_for("answer") == "a");
