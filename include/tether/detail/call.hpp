@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -111,6 +112,21 @@ public:
     bool settled = false;
     Outcome outcome{};
 };
+
+// What the worker is told of how long its caller waits.
+inline Timeouts timeouts_of(const Call& call) noexcept {
+    Timeouts result;
+    if (call.info.deadline != TimePoint::max()) {
+        const auto left = to_microseconds(call.info.deadline - Clock::now());
+        result.call_us = std::max<std::uint64_t>(1, left);
+    }
+    if (call.info.run_timeout != no_timeout) {
+        const auto most = std::numeric_limits<std::uint32_t>::max();
+        const auto left = to_microseconds(call.info.run_timeout) / 1000;
+        result.run_ms = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(left, 1, most));
+    }
+    return result;
+}
 
 // A call that its maker's thread waits for.
 class BlockingCall final : public Call {

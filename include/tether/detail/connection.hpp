@@ -17,7 +17,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -87,7 +86,7 @@ public:
         const auto number = call.number = calls_.add(call);
         if (call.is_async()) ++async_calls_;
         try {
-            call.message.open(FrameType::request, call.info.index, number, timeouts(call));
+            call.message.open(FrameType::request, call.info.index, number, timeouts_of(call));
             if (call.is_async()) watch_deadline(call);
             channel_.send(call.message, lock);
         } catch (...) {
@@ -405,9 +404,10 @@ private:
         if (call->info.index != message.index) {
             throw FramingError("an answer of another type than its call");
         }
-        call->outcome.take(message);  // when there is no memory for it, the call is still pending
-        calls_.remove(message.number);
+        // When there is no memory for any of this, the call is still pending.
+        call->outcome.take(message);
         if (call->outcome.is_error_answer) look_at_error(*call);
+        calls_.remove(message.number);
         settle(*call, reader);
     }
 
@@ -477,33 +477,21 @@ private:
         if (closed_ && calls_.size() == 0) owner_.on_drained();
     }
 
-    static Reason cancelled(const Call& call) {
-        return {errc::cancelled, "cancelled after " + in_words(Clock::now() - call.info.made)};
-    }
-    static Reason expired(const Call& call) {
-        return {errc::timeout, "no answer within " + in_words(call.deadline() - call.info.made)};
-    }
-    static Reason overrun(const Call& call) {
-        return {errc::timeout, "its handler ran for longer than its run_timeout of " +
-                                   in_words(call.info.run_timeout)};
-    }
-    static std::string in_words(Duration time) {
-        return std::to_string(to_milliseconds(time).count()) + " ms";
-    }
-
     void give_up(Call& call, const Reason& reason, Lock& lock) {
         auto sent = Outbox::Withdrawn::sent;
         const auto number = call.number;
         if (!call.message.done()) sent = release(call, lock);
         // Meanwhile the worker may have ended, and the call may be on its way to the next.
         if (calls_.find(number) != &call) return;
-        if (sent == Outbox::Withdrawn::sent) {
+        const bool left = sent == Outbox::Withdrawn::sent;
+        auto error = error_of(call, reason, left);
+        if (left) {
             calls_.abandon(number);
-            owner_.on_given_up(call, reason.cause);
         } else {
             calls_.remove(number);
         }
-        settle_with(call, error_of(call, reason, sent == Outbox::Withdrawn::sent));
+        settle_with(call, std::move(error));
+        if (left) owner_.on_given_up(call, reason.cause);
     }
 
     [[nodiscard]] CallError error_of(const Call& call, const Reason& reason, bool sent) const {
@@ -530,20 +518,6 @@ private:
     }
 
     // --- Sending
-
-    [[nodiscard]] static Timeouts timeouts(const Call& call) noexcept {
-        Timeouts result;
-        if (call.info.deadline != TimePoint::max()) {
-            const auto left = to_microseconds(call.info.deadline - Clock::now());
-            result.call_us = std::max<std::uint64_t>(1, left);
-        }
-        if (call.info.run_timeout != no_timeout) {
-            const auto most = std::numeric_limits<std::uint32_t>::max();
-            const auto left = to_microseconds(call.info.run_timeout) / 1000;
-            result.run_ms = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(left, 1, most));
-        }
-        return result;
-    }
 
     // After anything that may have sent. When the socket is full, whoever polls must learn of it;
     // `others_poll` unless this thread is about to.

@@ -34,6 +34,21 @@ inline bool is_by_itself(const std::optional<Reason>& reason) noexcept {
     return !reason || reason->cause == errc::framing || reason->cause == errc::worker_stuck;
 }
 
+// Why a call was given up.
+inline std::string in_words(Duration time) {
+    return std::to_string(to_milliseconds(time).count()) + " ms";
+}
+inline Reason cancelled(const Call& call) {
+    return {errc::cancelled, "cancelled after " + in_words(Clock::now() - call.info.made)};
+}
+inline Reason expired(const Call& call) {
+    return {errc::timeout, "no answer within " + in_words(call.deadline() - call.info.made)};
+}
+inline Reason overrun(const Call& call) {
+    return {errc::timeout, "its handler ran for longer than its run_timeout of " +
+                               in_words(call.info.run_timeout)};
+}
+
 // The reason, or what the status alone tells.
 inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& status, bool ready) {
     if (reason) return *reason;
