@@ -45,8 +45,13 @@ public:
     [[nodiscard]] bool leaving() const noexcept { return leaving_.load(); }
     // Becomes readable then.
     [[nodiscard]] int leaving_fd() const noexcept { return leave_.fd(); }
-    // It was asked to, by a parent that lives and will end what this process started.
-    [[nodiscard]] bool asked_to_leave() const noexcept { return leaving() && !orphaned_.load(); }
+    // When serving has ended: because the parent is gone? It may be a moment until that shows,
+    // since the connection may end before the control channel.
+    [[nodiscard]] bool is_orphaned() const noexcept {
+        PollItem item = readable(leave_.fd());
+        wait_ready({&item, 1}, deadline_after(Clock::now(), std::chrono::milliseconds{100}));
+        return orphaned_.load();
+    }
     // A call with a run timeout has begun.
     void watch_overrun() const noexcept { overrun_.notify(); }
     // Told when a handler was asked to stop.

@@ -57,8 +57,7 @@ public:
         const int exit_code = serve(std::move(connection), identity);
         std::fflush(stdout);
         kill_descendants();
-        const bool alone = exit_code == 0 && !guard_->asked_to_leave();
-        if (!finds_descendants && alone) end_with_all_descendants();
+        if (!finds_descendants && guard_->is_orphaned()) end_with_all_descendants();
         return exit_code;
     }
 

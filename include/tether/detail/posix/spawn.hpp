@@ -124,7 +124,9 @@ public:
         check_spawn(::posix_spawn_file_actions_addclosefrom_np(&actions_, target), "addclosefrom");
 #else
         for (const int fd : inheritable_from(target)) {
-            check_spawn(::posix_spawn_file_actions_addclose(&actions_, fd), "addclose");
+            const int error = ::posix_spawn_file_actions_addclose(&actions_, fd);
+            // One above the limit of descriptors, which was lowered after it was opened: it stays.
+            if (error != EBADF) check_spawn(error, "addclose");
         }
 #endif
     }
