@@ -248,6 +248,7 @@ TEST_CASE_METHOD(FreshStage, "no time at all is no time", "[F42]") {
     Worker worker;
     CHECK(error_of([&] { worker.call(Wait{}, {.timeout = 0s}); }).code() == errc::timeout);
     CHECK(error_of([&] { worker.call(Wait{}, {.timeout = -1h}); }).code() == errc::timeout);
+    CHECK(stage().entered.value() == 0);  // it was not asked at all
 }
 
 TEST_CASE("the deadline reaches the handler, and the nearest setting counts", "[F42]") {

@@ -167,6 +167,10 @@ private:
 
     void submit(Call& call) {
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name() + "\" was stopped");
+        if (call.deadline() <= call.info.made) {
+            throw CallError(errc::timeout,
+                            describe_call(call.info.request, name()) + ": " + expired(call).text);
+        }
         if (current_ == nullptr) start();
         auto job = std::make_shared<Job>(*this);
         job->index = call.info.index;

@@ -80,15 +80,16 @@ private:
 
     static constexpr auto patience_when_leaving = std::chrono::milliseconds{100};
 
-    static TimePoint call_deadline(const Timeouts& timeouts, TimePoint now) noexcept {
+    // From now on; the clock is not asked for what has no limit.
+    static TimePoint call_deadline(const Timeouts& timeouts) noexcept {
         if (timeouts.call_us == 0) return TimePoint::max();
         const auto most = std::uint64_t{1} << 53;
         const auto left = static_cast<std::int64_t>(std::min(timeouts.call_us, most));
-        return deadline_after(now, std::chrono::microseconds{left});
+        return deadline_after(Clock::now(), std::chrono::microseconds{left});
     }
-    static TimePoint run_deadline(const Timeouts& timeouts, TimePoint now) noexcept {
+    static TimePoint run_deadline(const Timeouts& timeouts) noexcept {
         if (timeouts.run_ms == 0) return TimePoint::max();
-        return deadline_after(now, std::chrono::milliseconds{timeouts.run_ms});
+        return deadline_after(Clock::now(), std::chrono::milliseconds{timeouts.run_ms});
     }
 
     // One call, as its handler and its answer see it.
@@ -101,9 +102,8 @@ private:
               number_(request.number),
               index_(request.index),
               answer_(answer) {
-            const auto now = Clock::now();
             const auto due =
-                std::min(call_deadline(request.timeouts, now), run_deadline(request.timeouts, now));
+                std::min(call_deadline(request.timeouts), run_deadline(request.timeouts));
             if (due != TimePoint::max()) deadline_ = due;
         }
 
@@ -293,7 +293,7 @@ private:
     bool begin(std::size_t slot, const IncomingMessage& request) {
         if (request.type != FrameType::request) throw FramingError("not a request");
         const auto oldest = channel_->reader().oldest_open(request.number);
-        const auto overruns = run_deadline(request.timeouts, Clock::now());
+        const auto overruns = run_deadline(request.timeouts);
         const bool wanted = guard_.calls().begin(slot, request.number, oldest, overruns);
         if (overruns != TimePoint::max()) guard_.watch_overrun();
         return wanted;
