@@ -73,7 +73,7 @@ inline std::string_view describe(errc cause) noexcept {
         case errc::restart_budget_spent:
             return "the worker crashed too often";
         case errc::framing:
-            return "the connection carried bytes that are no message";
+            return "the connection ended early, or carried what is no message";
         case errc::message_too_large:
             return "the message is too large";
         case errc::codec:
@@ -158,7 +158,7 @@ struct RemoteCause {
     /// The code of a `HandlerError`; "category:value" of a `std::system_error`; "bad_alloc";
     /// "exception" for every other `std::exception`; "unknown" for anything else.
     std::string code{};
-    std::string message{};
+    std::string message{};  ///< `what()` of the exception, in the worker's words
 };
 
 /// Why a call has no answer. Thrown by `call`, given to the completion handler of `async_call`.
@@ -168,6 +168,7 @@ struct RemoteCause {
 /// `RemoteError` must be caught first.
 class CallError : public std::system_error {
 public:
+    /// Made by Tether; the constructors are there for a user's own tests and stand-ins.
     CallError(std::error_code code, std::string text,
               std::shared_ptr<const ExitReport> report = nullptr, std::error_code system_code = {})
         : std::system_error(code),
@@ -197,6 +198,7 @@ private:
 /// The handler threw. Carries what it threw across the process boundary.
 class RemoteError : public CallError {
 public:
+    /// `causes` must not be empty.
     RemoteError(std::string text, std::vector<RemoteCause> causes)
         : CallError(errc::handler, std::move(text)),
           causes_(std::make_shared<const std::vector<RemoteCause>>(std::move(causes))) {}
@@ -223,6 +225,7 @@ private:
 /// for a `std::bad_alloc`: the worker is replaced.
 class HandlerError : public std::runtime_error {
 public:
+    /// Any code and any bytes; only their lengths are limited, by `max_message_bytes`.
     HandlerError(std::string code, const std::string& message)
         : std::runtime_error(message),
           code_(std::make_shared<const std::string>(std::move(code))) {}

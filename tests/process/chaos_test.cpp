@@ -152,8 +152,10 @@ class Watchdog {
 public:
     explicit Watchdog(const Scene& scene)
         : thread_([&scene](const std::stop_token& token) {
-              while (!token.stop_requested()) {
-                  std::this_thread::sleep_for(100ms);
+              std::mutex mutex;
+              std::condition_variable_any ended;
+              std::unique_lock lock{mutex};
+              while (!ended.wait_for(lock, token, 100ms, [&] { return token.stop_requested(); })) {
                   const auto overdue = scene.book.overdue(60s);
                   if (!overdue.empty()) give_up(scene, overdue);
               }
