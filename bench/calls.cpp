@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -99,14 +101,38 @@ void read_all(int fd, char* data, std::size_t size) {
     }
 }
 
+enum class Family { unix_pair, tcp };
+
+std::array<int, 2> connected_pair(Family family) {
+    std::array<int, 2> ends{-1, -1};
+    if (family == Family::unix_pair) {
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0) return ends;
+        throw std::runtime_error("socketpair");
+    }
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ::sockaddr_in address{};
+    ::socklen_t size = sizeof address;
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* const generic = reinterpret_cast<::sockaddr*>(&address);
+    ends[0] = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (::bind(listener, generic, size) != 0 || ::listen(listener, 1) != 0 ||
+        ::getsockname(listener, generic, &size) != 0 || ::connect(ends[0], generic, size) != 0) {
+        throw std::runtime_error("a TCP connection");
+    }
+    ends[1] = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    ::close(listener);
+    const int on = 1;
+    for (const int end : ends) ::setsockopt(end, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return ends;
+}
+
 /// A child that answers each `request` bytes with `answer` bytes.
 class Limit {
 public:
-    Limit(std::size_t request, std::size_t answer) : request_(request, 'q'), answer_(answer, '\0') {
-        int ends[2];
-        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-            throw std::runtime_error("socketpair");
-        }
+    Limit(std::size_t request, std::size_t answer, Family family = Family::unix_pair)
+        : request_(request, 'q'), answer_(answer, '\0') {
+        const auto ends = connected_pair(family);
         pid_ = ::fork();
         if (pid_ == 0) {
             ::close(ends[0]);
@@ -121,6 +147,8 @@ public:
         ::close(fd_);
         ::waitpid(pid_, nullptr, 0);
     }
+
+    [[nodiscard]] int pid() const noexcept { return pid_; }
 
     void call() {
         write_all(fd_, request_.data(), request_.size());
@@ -178,18 +206,35 @@ bench::Milliseconds each(int count, Call call) {
 
 tether::Bytes bytes_of(std::size_t size) { return tether::Bytes(size); }
 
+/// `ours` and `bare`, first with both sides on one core, then on two.
+void compare_placed(bench::Table& table, const std::string& what, const Worker& worker,
+                    const std::function<bench::Milliseconds()>& ours, const Limit& limit,
+                    const std::function<bench::Milliseconds()>& bare) {
+    using bench::Placement;
+    for (const auto placement : {Placement::one_core, Placement::two_cores}) {
+        const auto held = [placement](std::int64_t pid, const auto& measure) {
+            return [pid, placement, &measure] {
+                const bench::Placed placed{static_cast<int>(pid), placement};
+                return measure();
+            };
+        };
+        const std::string where = placement == Placement::one_core ? "one core" : "two cores";
+        table.compare(what + "; " + where, held(worker.pid(), ours), held(limit.pid(), bare));
+    }
+}
+
 void compare_echo(bench::Table& table, const std::string& what, std::size_t size, int count,
                   tether::Transport transport = tether::Transport::automatic) {
     Worker worker{{.transport = transport}};
-    Limit limit{size, size};
+    Limit limit{size, size, transport == tether::Transport::tcp ? Family::tcp : Family::unix_pair};
     const Echo request{bytes_of(size)};
     const auto once = [&] {
         if (worker.call(request).size() != size) throw std::runtime_error("a wrong answer");
     };
     once();
     limit.call();
-    table.compare(
-        what, [&] { return each(count, once); },
+    compare_placed(
+        table, what, worker, [&] { return each(count, once); }, limit,
         [&] { return each(count, [&] { limit.call(); }); });
 }
 
@@ -198,8 +243,8 @@ void compare_async(bench::Table& table) {
     Limit limit{64, 64};
     const auto once = [&] { worker.async_call(Echo{bytes_of(64)}, asio::use_future).get(); };
     once();
-    table.compare(
-        "W1: the same by async_call and use_future", [&] { return each(1000, once); },
+    compare_placed(
+        table, "W1: async_call and use_future", worker, [&] { return each(1000, once); }, limit,
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
@@ -220,9 +265,11 @@ void compare_pipeline(bench::Table& table) {
         }
         for (auto& result : under_way) result.get();
     };
+    worker.call(Echo{bytes_of(64)});
     const auto per_call = [](bench::Milliseconds time) { return time / double(count); };
-    table.compare(
-        "W2: one of 64 calls in flight, futures", [&] { return per_call(each(1, run)); },
+    compare_placed(
+        table, "W2: one of 64 calls in flight, futures", worker,
+        [&] { return per_call(each(1, run)); }, limit,
         [&] { return per_call(each(1, [&] { limit.pipeline(depth, count); })); });
 }
 
@@ -234,9 +281,9 @@ void compare_typed(bench::Table& table) {
     once();
     const auto request_size = nlohmann::json::to_msgpack(nlohmann::json(Compile{})).size() + 40;
     Limit limit{request_size, 370};
-    table.compare(
-        "W4: a typed call (9 strings, 4 x 80 characters)", [&] { return each(1000, once); },
-        [&] { return each(1000, [&] { limit.call(); }); });
+    compare_placed(
+        table, "W4: a typed call (9 strings, 4 x 80 characters)", worker,
+        [&] { return each(1000, once); }, limit, [&] { return each(1000, [&] { limit.call(); }); });
 }
 
 /// Against the spawn of the same program that exits at once.
@@ -287,8 +334,7 @@ void compare_callers(bench::Table& table) {
 nlohmann::json measure_all(int rounds) {
     bench::Table table{"one call", rounds, bench::Table::Unit::microseconds};
     compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
-    compare_echo(table, "W1: the same over TCP; bare: Unix sockets", 64, 1000,
-                 tether::Transport::tcp);
+    compare_echo(table, "W1: the same over TCP", 64, 1000, tether::Transport::tcp);
     compare_async(table);
     compare_pipeline(table);
     compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -23,6 +24,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -62,6 +64,48 @@ public:
 
 private:
     int pidfd_;
+};
+
+/// Where the two sides of a conversation run. The scheduler puts one pair onto one core and the
+/// next onto two, and waking a core that sleeps costs more than all the rest: without this, chance
+/// would decide what is compared with what.
+enum class Placement { one_core, two_cores };
+
+/// Holds all threads of this process to one core, and those of the other side to the same or to
+/// another, for as long as it lives. Threads that either starts meanwhile stay with it.
+class Placed {
+public:
+    Placed(int other_side, Placement placement) {
+        if (::sched_getaffinity(0, sizeof before_, &before_) != 0) {
+            throw std::runtime_error("sched_getaffinity");
+        }
+        std::vector<std::size_t> cores;
+        for (std::size_t core = 0; core < CPU_SETSIZE; ++core) {
+            if (CPU_ISSET(core, &before_)) cores.push_back(core);
+        }
+        if (cores.size() < 2) throw std::runtime_error("these benchmarks need two cores");
+        hold(::getpid(), only(cores[0]));
+        hold(other_side, only(cores[placement == Placement::one_core ? 0 : 1]));
+    }
+    Placed(const Placed&) = delete;
+    Placed& operator=(const Placed&) = delete;
+    ~Placed() { hold(::getpid(), before_); }
+
+private:
+    static ::cpu_set_t only(std::size_t core) {
+        ::cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(core, &set);
+        return set;
+    }
+    static void hold(int pid, const ::cpu_set_t& set) {
+        for (const auto& thread :
+             std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task"}) {
+            ::sched_setaffinity(std::stoi(thread.path().filename()), sizeof set, &set);
+        }
+    }
+
+    ::cpu_set_t before_;
 };
 
 /// This program, started again with other arguments, with a pipe from and to it.
