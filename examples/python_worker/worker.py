@@ -33,7 +33,7 @@ REQUESTS = {b"greet": greet, b"spell": spell}  # in the order of the parent's Me
 # --- The wire
 
 HELLO, WELCOME, REQUEST, RESPONSE, ERROR, DATA, ABORT = range(1, 8)
-BOOTSTRAP, CANCEL, STOP, FAILED = 1, 2, 3, 16
+BOOTSTRAP, CANCEL, STOP, PROBE, FAILED, RUNNING, RESTING = 1, 2, 3, 4, 16, 17, 19
 CANCELLED, MISMATCH, TOO_LARGE, CODEC, HANDLER = 2, 5, 13, 14, 15
 MAGIC, MORE, MAX_BODY = b"\0TETHER1" + struct.pack("<I", 1), 1, 1 << 20
 
@@ -137,7 +137,7 @@ class Guard:
     def __init__(self):
         self.control = socket.socket(fileno=3)
         self.buffer, self.cancelled, self.connection = b"", set(), None
-        self.leaving, self.leave_pipe = False, os.pipe()
+        self.leaving, self.leave_pipe, self.running = False, os.pipe(), None
         while (record := self.next()) is None:
             if not self.receive():
                 sys.exit(1)
@@ -181,6 +181,9 @@ class Guard:
                     self.cancelled.add(int.from_bytes(record[1], "little"))
                 elif record[0] == STOP:
                     self.leave()
+                elif record[0] == PROBE:
+                    number = int.from_bytes(record[1], "little")
+                    self.say(RUNNING if number == self.running else RESTING, record[1])
         self.leave()
         time.sleep(self.grace)
         os.killpg(0, signal.SIGKILL)
@@ -202,9 +205,11 @@ class Guard:
             pass
 
     def refuse(self, cause, why):
-        content = struct.pack("<BI", FAILED, cause) + text(why.encode())
-        self.control.sendall(struct.pack("<I", len(content)) + content)
+        self.say(FAILED, struct.pack("<I", cause) + text(why.encode()))
         sys.exit(1)
+
+    def say(self, kind, content):
+        self.control.sendall(struct.pack("<IB", 1 + len(content), kind) + content)
 
     def admit(self):
         """The first connection that knows the secret; silent and wrong ones are in nobody's way."""
@@ -300,7 +305,9 @@ def main():
             kind, index, number, payload, _ = request
             if kind != REQUEST:
                 raise FramingError()
+            guard.running = number
             kind, content = answer(guard, index, number, payload)
+            guard.running = None
             connection.send(kind, index, number, content)
             guard.cancelled.discard(number)
         elif not connection.receive():

@@ -82,21 +82,26 @@ struct RestartPolicy {
     Duration max_pause = std::chrono::seconds{5};
 };
 
-/// What becomes of a worker whose handler ignores that its call has expired.
+/// What becomes of a worker whose handler ignores that its call has expired, or that hangs as a
+/// whole.
 ///
 /// A call whose timeout passes ends at once; its handler is asked to stop, but may go on, and calls
 /// behind it wait. Once `grace` is over too, the worker's guard thread is asked whether that
 /// handler still runs: one that waits in line behind a long call without a deadline is not stuck,
 /// however long that takes. A worker that is *stopped* (`SIGSTOP`) when a call expires is stuck at
-/// once.
+/// once. One whose guard thread does not answer for `silence` hangs: no handler, whatever it does
+/// or holds, can keep that thread from answering.
+///
+/// A handler that waits for ever without a deadline looks like one that waits for good reason.
+/// Give its calls a timeout, or a `run_timeout`.
 struct StuckPolicy {
     enum class Action : std::uint8_t {
         /// The worker is killed with `errc::worker_stuck`, and the next call starts another. With
-        /// `concurrency` above one it takes no more calls, and is killed when the others that run
-        /// in it are done.
+        /// `concurrency` above one, and only a handler that is stuck, it takes no more calls, and
+        /// is killed when the others that run in it are done.
         replace,
         report,  ///< a line of severity `warning` in the worker's output says so, once for each
-                 ///< call
+                 ///< call, and once when it hangs as a whole
         keep,    ///< nothing: only a call's timeout matters
     };
 
@@ -104,6 +109,14 @@ struct StuckPolicy {
 
     /// From the deadline on, for the handler to notice `stop_requested()` and return.
     Duration grace = std::chrono::seconds{2};
+
+    /// For the guard thread to answer when it is asked.
+    Duration silence = std::chrono::seconds{10};
+
+    /// How often a worker that has calls to answer is looked at whether or not one has expired: is
+    /// it stopped, and does its guard thread answer? A handler that is merely busy is left alone.
+    /// Each look wakes both processes. Off by default: then only the timeouts of calls matter.
+    Duration heartbeat = no_timeout;
 };
 
 /// Where the output of a worker goes: what it writes to stdout and stderr, and

@@ -79,6 +79,16 @@ TEST_CASE("python worker: cancellation, also of what it has not read yet", "[pyt
     CHECK(worker.call(Greet{"you"}, {.timeout = 5s}) == "Hello, you!");
 }
 
+TEST_CASE("python worker: its guard answers while it is at work", "[python]") {
+    if (!has_python()) return;
+    auto watched = options();
+    watched.stuck.heartbeat = 50ms;
+    watched.stuck.silence = 2s;
+    tether::Worker<GreetProtocol> worker{watched};
+    CHECK(worker.call(Spell{std::string(30, 'x'), 100}).size() == 30);  // 3 s
+    CHECK(worker.generation() == 1);
+}
+
 TEST_CASE("python worker: errors, limits, another protocol", "[python]") {
     if (!has_python()) return;
     auto small = options();

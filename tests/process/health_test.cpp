@@ -4,8 +4,10 @@
 #include <asio/use_future.hpp>
 
 #include <future>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <sys/resource.h>
@@ -162,6 +164,113 @@ TEST_CASE("a stuck worker may be reported", "[process][F40]") {
     const std::scoped_lock lock{mutex};
     CHECK(lines.size() == 1);
     CHECK(contains(lines.at(0), "after its deadline"));
+}
+
+/// A worker of which only the handler's thread runs. Null where a debugger's means are refused.
+std::unique_ptr<TestWorker> frozen_worker(tether::WorkerOptions options) {
+    options.stuck.silence = 200ms;
+    auto worker = std::make_unique<TestWorker>(options);
+    const auto refused = worker->call(Meddle{"freeze"});
+    if (refused == 0) return worker;
+    WARN("skipped: threads cannot be held: " << std::generic_category().message(int(refused)));
+    return nullptr;
+}
+
+TEST_CASE("a worker that hangs as a whole is replaced", "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    const auto worker = frozen_worker(impatient());
+    if (!worker) return;
+    CHECK(worker->call(Count{}) == 1);  // no handler needs the other threads
+    const auto pid = worker->pid();
+
+    const Await wait{gate.path(), false};
+    CHECK(error_of([&] { worker->call(wait, {.timeout = 100ms}); }).code() == errc::timeout);
+
+    CHECK(ends_soon(*worker, pid));
+    CHECK(worker->call(Count{}) == 1);
+    CHECK(contains(worker->last_exit()->note, "guard thread has not answered for 200 ms"));
+}
+
+TEST_CASE("the heartbeat finds a worker that hangs without waiting for a deadline",
+          "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = impatient();
+    options.call_timeout = tether::no_timeout;
+    options.stuck.heartbeat = 50ms;
+    const auto worker = frozen_worker(options);
+    if (!worker) return;
+    const auto error = error_of([&] { worker->call(Await{gate.path(), false}); });
+    CHECK(error.code() == errc::worker_stuck);
+    CHECK(error.code() == errc::outcome_unknown);
+    CHECK(contains(error.what(), "guard thread"));
+    CHECK(worker->call(Count{}) == 1);
+}
+
+TEST_CASE("the heartbeat finds a worker that is stopped", "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for();
+    options.call_timeout = tether::no_timeout;
+    options.stuck.heartbeat = 50ms;
+    TestWorker worker{options};
+    auto answer = worker.async_call(Await{gate.path(), false}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    REQUIRE(::kill(static_cast<::pid_t>(worker.pid()), SIGSTOP) == 0);
+    const auto error = error_of([&] { answer.get(); });
+    CHECK(error.code() == errc::worker_stuck);
+    CHECK(contains(error.what(), "stopped by a signal while it had calls to answer"));
+    CHECK(worker.call(Count{}) == 1);
+}
+
+TEST_CASE("the heartbeat leaves a busy worker alone", "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = options_for();
+    options.stuck.heartbeat = 5ms;
+    options.stuck.silence = patience;
+    TestWorker worker{options};
+    auto answer = worker.async_call(Await{gate.path(), false}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = worker.pid();
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
+    gate.open();
+    CHECK_FALSE(answer.get());
+    CHECK(worker.generation() == 1);
+}
+
+TEST_CASE("a worker that hangs as a whole may be reported, once", "[process][F41]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    std::mutex mutex;
+    std::vector<std::string> lines;
+    auto options = impatient(StuckPolicy::Action::report);
+    options.stuck.heartbeat = 20ms;
+    options.stop = {.drain = 10ms, .terminate = 10ms};
+    options.output = tether::Output::to([&](const tether::LogRecord& record) {
+        const std::scoped_lock lock{mutex};
+        if (record.severity == tether::Severity::warning) lines.emplace_back(record.text);
+    });
+    const auto worker = frozen_worker(options);
+    if (!worker) return;
+    auto answer = worker->async_call(Await{gate.path(), false}, asio::use_future);
+    CHECK(eventually([&] {
+        const std::scoped_lock lock{mutex};
+        return !lines.empty();
+    }));
+    const auto pid = worker->pid();
+    CHECK_FALSE(eventually([&] { return worker->pid() != pid; }, while_nothing_happens));
+    gate.open();
+    CHECK_FALSE(answer.get());
+    const std::scoped_lock lock{mutex};
+    CHECK(lines.size() == 1);
+    CHECK(contains(lines.at(0), "guard thread"));
 }
 
 TEST_CASE("with several handlers a stuck worker finishes the others first", "[process][F40]") {

@@ -97,6 +97,7 @@ public:
     }
 
     [[nodiscard]] bool is_running(std::uint64_t number) noexcept {
+        if (number == 0) return false;  // that of a slot where nothing runs
         const std::scoped_lock lock{mutex_};
         return std::any_of(slots_.get(), slots_.get() + count_,
                            [&](const Slot& slot) { return slot.number == number; });

@@ -36,7 +36,8 @@ public:
     }
 
     struct Received {
-        bool open = true;  // the worker has not closed its end
+        bool open = true;    // the worker has not closed its end
+        bool heard = false;  // its guard said something
         std::optional<StartFailure> failure{};
         std::vector<std::uint64_t> running{};  // requests whose handlers still run
         std::vector<std::uint64_t> overran{};  // requests whose handlers ran too long
@@ -71,6 +72,7 @@ public:
 
 private:
     static void take(const ControlRecord& record, Received& result) {
+        result.heard = true;
         const auto number = [&] { return BinaryReader{record.content}.number<std::uint64_t>(); };
         if (record.type == ControlType::failed) {
             result.failure = StartFailure::decode(record.content);

@@ -120,13 +120,13 @@ private:
                 tell_helper();
             }
             if (record->type == ControlType::probe) {
-                confirm_running(BinaryReader{record->content}.number<std::uint64_t>());
+                answer_probe(BinaryReader{record->content}.number<std::uint64_t>());
             }
         }
     }
 
-    void confirm_running(std::uint64_t number) noexcept {
-        if (calls_.is_running(number)) tell(number, ControlType::running);
+    void answer_probe(std::uint64_t number) noexcept {
+        tell(number, calls_.is_running(number) ? ControlType::running : ControlType::resting);
     }
 
     void report_overruns() noexcept {

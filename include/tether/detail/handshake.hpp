@@ -187,8 +187,9 @@ enum class ControlType : std::uint8_t {
     stop = 3,       // parent -> worker: finish and leave
     probe = 4,      // parent -> worker: does the handler of this request run? 8 bytes
     failed = 16,    // worker -> parent: why it cannot serve
-    running = 17,   // worker -> parent: it does; 8 bytes. No answer if it does not
+    running = 17,   // worker -> parent: it does; 8 bytes
     overran = 18,   // worker -> parent: its run timeout is over; 8 bytes
+    resting = 19,   // worker -> parent: it does not; 8 bytes
 };
 
 // A worker's last words when it cannot serve.

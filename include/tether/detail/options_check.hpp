@@ -60,6 +60,8 @@ private:
         check_not_negative("stop.terminate", options_.stop.terminate);
         check_not_negative("orphan_grace", options_.orphan_grace);
         check_not_negative("stuck.grace", options_.stuck.grace);
+        check_positive("stuck.silence", options_.stuck.silence);
+        check_positive("stuck.heartbeat", options_.stuck.heartbeat);
         check_not_negative("restart.window", options_.restart.window);
         check_not_negative("restart.initial_pause", options_.restart.initial_pause);
         check_not_negative("restart.max_pause", options_.restart.max_pause);

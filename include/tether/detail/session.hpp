@@ -244,6 +244,7 @@ private:
             connection_.stop_reading();
             kill(received.failure->cause, received.failure->text);
         }
+        if (received.heard) on_heard();
         for (const auto number : received.running) on_still_running(number);
         for (const auto number : received.overran) connection_.on_overrun(number);
         return received.open;
@@ -356,6 +357,14 @@ private:
     void look_at_overdue();
     std::vector<OverdueCall> take_overdue();
     void on_still_running(std::uint64_t number);
+    void probe(std::uint64_t number, const std::string& when);
+    void await_guard(TimePoint since);
+    void on_heard();
+    void on_silence();
+    void on_hang(const std::string& text);
+    void watch_heartbeat();
+    void on_heartbeat();
+    void report_or_kill(const std::string& text);
     void watch_idleness();
     void on_idle();
     void retire(StopLadder::Step how);
@@ -415,6 +424,9 @@ private:
     // How it is ended once no call is left; none: it need not be.
     StopLadder::Step retirement_ = StopLadder::Step::none;
     OverdueCalls overdue_;
+    // When the guard was asked first of all that it has not answered.
+    std::optional<TimePoint> unheard_since_;
+    bool hang_reported_ = false;  // since it was heard last
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;

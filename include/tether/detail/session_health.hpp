@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 TETHER_NAMESPACE_BEGIN
@@ -56,14 +57,9 @@ inline bool Session::is_stopped() {
 inline void Session::look_at_overdue() {
     connection_.read_available();
     if (!connection_.takes_calls()) return;
-    const bool stopped = is_stopped();
     for (const auto& call : take_overdue()) {
-        if (stopped && shall_replace()) {
-            return kill(errc::worker_stuck, "it was stopped by a signal when call " +
-                                                std::to_string(call.number) + " (\"" +
-                                                std::string{call.request} + "\") expired");
-        }
-        send_control(call.number, ControlType::probe);
+        probe(call.number, "when call " + std::to_string(call.number) + " (\"" +
+                               std::string{call.request} + "\") expired");
     }
 }
 
@@ -99,16 +95,83 @@ inline void Session::on_still_running(std::uint64_t number) {
                       std::string{call->request} + "\") still ran " +
                       std::to_string(to_milliseconds(Clock::now() - call->expired).count()) +
                       " ms after its deadline";
-    if (!shall_replace()) {
-        if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
-            output_->say(Severity::warning, text);
-        }
-    } else if (concurrency_ > 1) {
+    if (shall_replace() && concurrency_ > 1) {
         set_reason({errc::worker_stuck, text});
         retire(StopLadder::Step::kill);
     } else {  // the others cannot be answered
-        kill(errc::worker_stuck, text);
+        report_or_kill(text);
     }
+}
+
+inline void Session::report_or_kill(const std::string& text) {
+    if (shall_replace()) return kill(errc::worker_stuck, text);
+    if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
+        output_->say(Severity::warning, text);
+    }
+}
+
+// --- Hanging as a whole
+
+// Asks the guard about a call, and so whether it can be heard at all. Before the worker's welcome
+// the start timeout is in charge.
+inline void Session::probe(std::uint64_t number, const std::string& when) {
+    // A record would continue it.
+    if (is_stopped()) return on_hang("it was stopped by a signal " + when);
+    if (connection_.ready()) {
+        const std::scoped_lock lock{mutex_};
+        if (!unheard_since_) await_guard(unheard_since_.emplace(Clock::now()));
+    }
+    send_control(number, ControlType::probe);
+}
+
+// With mutex_ held.
+inline void Session::await_guard(TimePoint since) {
+    const std::scoped_lock watching{watching_};
+    if (!watches_) return;
+    at(watches_->silence, deadline_after(since, stuck_policy_.silence),
+       [](Session& session) { session.on_silence(); });
+}
+
+inline void Session::on_heard() {
+    const std::scoped_lock lock{mutex_};
+    unheard_since_.reset();
+    hang_reported_ = false;
+}
+
+inline void Session::on_silence() {
+    read_control();
+    if (!connection_.takes_calls()) return;
+    {
+        const std::scoped_lock lock{mutex_};
+        if (!unheard_since_) return;
+        if (deadline_after(*unheard_since_, stuck_policy_.silence) > Clock::now()) {
+            return await_guard(*unheard_since_);  // it has answered, and was asked again
+        }
+    }
+    on_hang("its guard thread has not answered for " +
+            std::to_string(to_milliseconds(stuck_policy_.silence).count()) + " ms");
+}
+
+inline void Session::on_hang(const std::string& text) {
+    {
+        const std::scoped_lock lock{mutex_};
+        if (std::exchange(hang_reported_, true)) return;
+    }
+    report_or_kill(text);
+}
+
+// With watching_ held.
+inline void Session::watch_heartbeat() {
+    if (stuck_policy_.action == StuckPolicy::Action::keep) return;
+    at(watches_->heartbeat, deadline_after(Clock::now(), stuck_policy_.heartbeat),
+       [](Session& session) { session.on_heartbeat(); });
+}
+
+inline void Session::on_heartbeat() {
+    if (!connection_.takes_calls()) return;
+    if (connection_.has_calls()) probe(0, "while it had calls to answer");
+    const std::scoped_lock watching{watching_};
+    if (watches_) watch_heartbeat();
 }
 
 // --- Out of memory

@@ -31,6 +31,8 @@ struct Watches {
           lost(context),
           look(context),
           overdue(context),
+          silence(context),
+          heartbeat(context),
           idle(context),
           leave(context),
           backlog(context) {}
@@ -104,6 +106,8 @@ struct Watches {
     asio::steady_timer lost;                  // the connection has ended, the process has not
     asio::steady_timer look;                  // without a pidfd: asks whether it has ended
     asio::steady_timer overdue;               // a call has expired and was not answered
+    asio::steady_timer silence;               // the guard was asked and has not answered
+    asio::steady_timer heartbeat;             // whether it can be heard
     asio::steady_timer idle;                  // no call for a while
     asio::steady_timer leave;                 // the last call of a worker that is given up
     asio::steady_timer backlog;               // the host's stderr was full
