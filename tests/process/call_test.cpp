@@ -1,9 +1,11 @@
 // Worker::call: what goes over arrives, and what comes back is its answer.
 
+#include <cstdlib>
 #include <set>
 #include <thread>
 
 #include "process/support/worker_under_test.hpp"
+#include "support/sanitizers.hpp"
 
 namespace tether_test::call_test {
 namespace {
@@ -108,6 +110,11 @@ TEST_CASE("calls wait for the handler's constructor", "[process][call]") {
 
     CHECK(entered);
     CHECK(sum == 3);
+}
+
+TEST_CASE("a small call allocates nothing", "[process][call]") {
+    if (instrumented) return;
+    CHECK(std::system(TETHER_HOSTS_DIR "/allocations") == 0);
 }
 
 TEST_CASE("a worker outlives the thread that started it", "[process][call][F27]") {

@@ -23,31 +23,27 @@ public:
     // Up to this size a message is copied rather than referenced, so its caller need not stay.
     static constexpr std::size_t copy_limit = std::size_t{16} * 1024;
 
-    [[nodiscard]] bool empty() const noexcept {
-        return queue_.empty() && streams_.empty() && sending_ == nullptr;
-    }
+    [[nodiscard]] bool empty() const noexcept { return idle() && current_.empty(); }
 
     // References the message until it is done, detached or withdrawn.
-    void push(OutgoingMessage& message) { queue_.push_back({{}, &message}); }
+    void push(OutgoingMessage& message) {
+        if (empty()) {
+            sending_ = &message;
+        } else {
+            queue_.push_back({{}, &message});
+        }
+    }
 
     // A message of a single frame, by value.
-    void push_copy(const OutgoingMessage& message) { push_bytes(message.rest_of_frame()); }
-
-    void push_bytes(std::string_view bytes) {
-        if (queue_.empty() || queue_.back().message != nullptr || pinned(queue_.back())) {
-            queue_.push_back({});
-        }
-        queue_.back().bytes.append(bytes);
-    }
+    void push_copy(const OutgoingMessage& message) { message.append_rest_of_frame(last_bytes()); }
 
     // What to send next. Until consume(), the buffers stay valid whatever is pushed.
     std::size_t gather(std::span<ConstBuffer> target) noexcept {
         choose();
         in_flight_ = true;
         if (sending_ != nullptr) return sending_->gather(target);
-        if (queue_.empty()) return 0;
-        const auto& bytes = queue_.front().bytes;
-        target[0] = {bytes.data() + sent_, bytes.size() - sent_};
+        if (current_.empty()) return 0;
+        target[0] = {current_.data() + sent_, current_.size() - sent_};
         return 1;
     }
 
@@ -58,10 +54,8 @@ public:
             consume_stream(size);
         } else if (size != 0) {
             sent_ += size;
-            if (sent_ == queue_.front().bytes.size()) {
-                queue_.pop_front();
-                sent_ = 0;
-                front_begun_ = false;
+            if (sent_ == current_.size()) {
+                finish_current();
                 stream_next_ = true;
             }
         }
@@ -72,12 +66,10 @@ public:
 
     // Copies what is left of a message of one frame and forgets the original. Not while in flight.
     void detach(const OutgoingMessage& message) {
-        const auto was_current = sending_ == &message;
         std::string rest = message.rest_of_frame();
-        if (was_current) {
-            const bool begun = !message.between_frames();
+        if (sending_ == &message) {
             remove(message);
-            put_first(std::move(rest), begun);
+            put_first(std::move(rest));
         } else {
             const auto place = std::ranges::find(queue_, &message, &Entry::message);
             if (place != queue_.end()) *place = {std::move(rest), nullptr};
@@ -105,7 +97,7 @@ public:
             FrameHeader{0, FrameType::abort, 0, 0, message.number()}.store(abort.data());
             rest.append(abort.data(), abort.size());
         }
-        put_first(std::move(rest), mid_frame);
+        put_first(std::move(rest));
         return whole ? Withdrawn::sent : Withdrawn::aborted;
     }
 
@@ -114,8 +106,7 @@ public:
         queue_.clear();
         streams_.clear();
         sending_ = nullptr;
-        sent_ = 0;
-        front_begun_ = false;
+        finish_current();
     }
 
 private:
@@ -124,18 +115,27 @@ private:
         OutgoingMessage* message = nullptr;
     };
 
-    [[nodiscard]] bool pinned(const Entry& entry) const noexcept {
-        return in_flight_ && sending_ == nullptr && &entry == &queue_.front();
+    // Nothing but, perhaps, the current bytes.
+    [[nodiscard]] bool idle() const noexcept {
+        return queue_.empty() && streams_.empty() && sending_ == nullptr;
+    }
+
+    // What to append the next message to, which comes after all that was pushed.
+    std::string& last_bytes() {
+        if (idle() && !in_flight_) return current_;
+        if (queue_.empty() || queue_.back().message != nullptr) queue_.push_back({});
+        return queue_.back().bytes;
     }
 
     // Settles which message the next bytes come from.
     void choose() noexcept {
-        if (sending_ != nullptr || sent_ != 0 || front_begun_) return;
+        if (sending_ != nullptr || !current_.empty()) return;
         const bool queued = !queue_.empty();
-        if (queued && queue_.front().message != nullptr) {
+        if (queued && (queue_.front().message != nullptr || streams_.empty() || !stream_next_)) {
             sending_ = queue_.front().message;
+            current_.swap(queue_.front().bytes);
             queue_.pop_front();
-        } else if (!streams_.empty() && (!queued || stream_next_)) {
+        } else if (!streams_.empty()) {
             sending_ = streams_.front();
             streams_.pop_front();
             stream_next_ = false;
@@ -157,21 +157,30 @@ private:
         std::erase_if(queue_, [&](const Entry& entry) { return entry.message == &message; });
     }
 
-    // `begun`: the peer has the beginning of the frame that these bytes finish.
-    void put_first(std::string bytes, bool begun) {
-        if (sent_ != 0 || front_begun_) {  // behind what must be finished first
-            queue_.front().bytes.append(bytes);
-        } else if (!bytes.empty()) {
+    // Whole frames, or the rest of one that was begun.
+    void put_first(std::string bytes) {
+        if (sending_ != nullptr) {  // a frame of another message must be finished first
             queue_.push_front({std::move(bytes), nullptr});
-            front_begun_ = begun;
+        } else if (current_.empty()) {
+            current_.swap(bytes);
+        } else {
+            current_.append(bytes);
         }
+    }
+
+    // Keeps the storage, unless that is large.
+    void finish_current() noexcept {
+        if (current_.capacity() > OutgoingMessage::kept_storage) std::string{}.swap(current_);
+        current_.clear();
+        sent_ = 0;
     }
 
     std::deque<Entry> queue_;               // not opened yet, in order; bytes merge
     std::deque<OutgoingMessage*> streams_;  // opened, between two frames, taking turns
-    OutgoingMessage* sending_ = nullptr;    // in the middle of a frame, or chosen for the next
-    std::size_t sent_ = 0;                  // of the front entry's bytes
-    bool front_begun_ = false;              // the front entry's bytes finish a frame
+    // What is being sent, or chosen to be next; at most one of these.
+    OutgoingMessage* sending_ = nullptr;
+    std::string current_;
+    std::size_t sent_ = 0;  // of current_
     bool stream_next_ = false;
     bool in_flight_ = false;
 };

@@ -95,13 +95,18 @@ public:
         return count;
     }
 
-    // A copy of what is left of the current frame.
-    [[nodiscard]] std::string rest_of_frame() const {
-        std::string rest;
+    // Copies what is left of the current frame, whole or, for lack of memory, not at all.
+    void append_rest_of_frame(std::string& bytes) const {
+        bytes.reserve(bytes.size() + (FrameHeader::size - header_at_) +
+                      static_cast<std::size_t>(frame_end_ - body_at_));
         visit_rest([&](ConstBuffer part) {
-            rest.append(part.data, part.size);
+            bytes.append(part.data, part.size);
             return true;
         });
+    }
+    [[nodiscard]] std::string rest_of_frame() const {
+        std::string rest;
+        append_rest_of_frame(rest);
         return rest;
     }
 
