@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A Tether worker without Tether, written from docs/wire-protocol.md: serves greet_protocol.hpp."""
 
-import fcntl, json, os, select, signal, socket, struct, sys, threading, time
+import fcntl, json, os, resource, select, signal, socket, struct, sys, threading, time
 
 # --- The protocol: what a worker of another one would change
 
@@ -34,7 +34,8 @@ REQUESTS = {b"greet": greet, b"spell": spell}  # in the order of the parent's Me
 
 HELLO, WELCOME, REQUEST, RESPONSE, ERROR, DATA, ABORT = range(1, 8)
 BOOTSTRAP, CANCEL, STOP, PROBE, FAILED, RUNNING, RESTING = 1, 2, 3, 4, 16, 17, 19
-CANCELLED, MISMATCH, TOO_LARGE, CODEC, HANDLER = 2, 5, 13, 14, 15
+CANCELLED, START_FAILED, MISMATCH, TOO_LARGE, CODEC, HANDLER = 2, 3, 5, 13, 14, 15
+NO_LIMIT = (1 << 64) - 1
 MAGIC, MORE, MAX_BODY = b"\0TETHER1" + struct.pack("<I", 1), 1, 1 << 20
 
 
@@ -146,8 +147,10 @@ class Guard:
             sys.exit("no bootstrap of this version")
         at = 12 + 4 + struct.unpack_from("<I", content, 12)[0] + 8
         self.parent_secret, self.worker_secret = content[at : at + 32], content[at + 32 : at + 64]
-        self.wanted, rest = content[at + 64 : -32], struct.unpack("<IIQQQ", content[-32:])
-        flags, _, self.limit, grace_us, self.parent_pid = rest
+        at, end = at + 64, at + 64 + 4 + struct.unpack_from("<I", content, at + 64)[0] + 12
+        self.wanted = content[at:end]
+        flags, _, self.limit, grace_us, self.parent_pid = struct.unpack_from("<IIQQQ", content, end)
+        self.limits = struct.unpack_from("<4Q", content, end + 32) if flags & 16 else (NO_LIMIT,) * 4
         self.listening, self.verify, self.mark, self.has_parent = (flags >> i & 1 for i in range(4))
         self.grace = min(grace_us / 1e6, threading.TIMEOUT_MAX)
         signal.signal(signal.SIGTERM, lambda *_: self.leave())
@@ -203,6 +206,17 @@ class Guard:
                 self.connection.sock.shutdown(socket.SHUT_RD)
         except OSError:
             pass
+
+    def set_limits(self):
+        kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE)
+        try:
+            for kind, limit in zip(kinds, self.limits):
+                if limit != NO_LIMIT:
+                    resource.setrlimit(kind, (limit, limit + (kind == resource.RLIMIT_CPU)))
+            if self.limits[3] != NO_LIMIT:
+                os.setpriority(os.PRIO_PROCESS, 0, self.limits[3] - 20)
+        except (OSError, ValueError) as failure:
+            self.refuse(START_FAILED, f"a limit was refused: {failure}")
 
     def refuse(self, cause, why):
         self.say(FAILED, struct.pack("<I", cause) + text(why.encode()))
@@ -298,6 +312,7 @@ def main():
         os.set_inheritable(fd, False)
     if guard.wanted != protocol_id():
         guard.refuse(MISMATCH, f"worker.py serves {NAME.decode()} version {VERSION}")
+    guard.set_limits()
     connection = guard.admit()
     connection.send(WELCOME, 0, 0, MAGIC + guard.worker_secret + protocol_id())
     while not guard.leaving:

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/resource.h>
+
 #include "../../examples/python_worker/greet_protocol.hpp"
 #include "run_program.hpp"
 #include "support/catch.hpp"
@@ -87,6 +89,15 @@ TEST_CASE("python worker: its guard answers while it is at work", "[python]") {
     tether::Worker<GreetProtocol> worker{watched};
     CHECK(worker.call(Spell{std::string(30, 'x'), 100}).size() == 30);  // 3 s
     CHECK(worker.generation() == 1);
+}
+
+TEST_CASE("python worker: what the system holds it to", "[python]") {
+    if (!has_python()) return;
+    auto limited = options();
+    limited.limits = {.core_bytes = 0, .nice = 7};
+    tether::Worker<GreetProtocol> worker{limited};
+    CHECK(worker.call(Greet{"you"}) == "Hello, you!");
+    CHECK(::getpriority(PRIO_PROCESS, static_cast<::id_t>(worker.pid())) == 7);
 }
 
 TEST_CASE("python worker: errors, limits, another protocol", "[python]") {
