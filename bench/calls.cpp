@@ -224,9 +224,10 @@ void compare_placed(bench::Table& table, const std::string& what, const Worker& 
 }
 
 void compare_echo(bench::Table& table, const std::string& what, std::size_t size, int count,
-                  tether::Transport transport = tether::Transport::automatic) {
-    Worker worker{{.transport = transport}};
-    Limit limit{size, size, transport == tether::Transport::tcp ? Family::tcp : Family::unix_pair};
+                  const tether::WorkerOptions& options = {}) {
+    Worker worker{options};
+    const bool tcp = options.transport == tether::Transport::tcp;
+    Limit limit{size, size, tcp ? Family::tcp : Family::unix_pair};
     const Echo request{bytes_of(size)};
     const auto once = [&] {
         if (worker.call(request).size() != size) throw std::runtime_error("a wrong answer");
@@ -273,8 +274,9 @@ void compare_pipeline(bench::Table& table) {
         [&] { return per_call(each(1, [&] { limit.pipeline(depth, count); })); });
 }
 
-void compare_typed(bench::Table& table) {
-    Worker worker;
+void compare_typed(bench::Table& table, const std::string& what,
+                   const tether::WorkerOptions& options = {}) {
+    Worker worker{options};
     const auto once = [&] {
         if (worker.call(Compile{}).diagnostics.size() != 4) throw std::runtime_error("wrong");
     };
@@ -282,8 +284,8 @@ void compare_typed(bench::Table& table) {
     const auto request_size = nlohmann::json::to_msgpack(nlohmann::json(Compile{})).size() + 40;
     Limit limit{request_size, 370};
     compare_placed(
-        table, "W4: a typed call (9 strings, 4 x 80 characters)", worker,
-        [&] { return each(1000, once); }, limit, [&] { return each(1000, [&] { limit.call(); }); });
+        table, what, worker, [&] { return each(1000, once); }, limit,
+        [&] { return each(1000, [&] { limit.call(); }); });
 }
 
 /// Against the spawn of the same program that exits at once.
@@ -334,12 +336,14 @@ void compare_callers(bench::Table& table) {
 nlohmann::json measure_all(int rounds) {
     bench::Table table{"one call", rounds, bench::Table::Unit::microseconds};
     compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
-    compare_echo(table, "W1: the same over TCP", 64, 1000, tether::Transport::tcp);
+    compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 15us});
+    compare_echo(table, "W1: the same over TCP", 64, 1000, {.transport = tether::Transport::tcp});
     compare_async(table);
     compare_pipeline(table);
     compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);
     compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2);
-    compare_typed(table);
+    compare_typed(table, "W4: a typed call (9 strings, 4 x 80 characters)");
+    compare_typed(table, "W4: the same with spin", {.spin = 15us});
     compare_start(table);
     compare_callers(table);
     return table.json();

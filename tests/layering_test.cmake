@@ -12,7 +12,7 @@ set(layers
     "1 ^(protocol|handler|codec)\\.hpp$"
     "1 ^detail/dom_reader\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|call_table|lifecycle)\\.hpp$"
-    "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|overdue_calls|post_mortem)\\.hpp$"
+    "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|overdue_calls|post_mortem|spin)\\.hpp$"
     "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|worker_mark)\\.hpp$"
     "3 ^detail/(async_call|executor_hold|pending_list)\\.hpp$"
     "3 ^detail/(posix|windows)/"

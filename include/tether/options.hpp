@@ -223,6 +223,13 @@ struct WorkerOptions {
     /// on a pool of that many threads, and the handler must be safe to use from them.
     unsigned concurrency = 1;
 
+    /// How long each side looks for the next message before it sleeps: 15 us or so, when calls are
+    /// short and there are cores to spare. That saves two wake-ups, most of the time of a small
+    /// call (docs/performance.md), and costs a core as long as it lasts; looking in vain is soon
+    /// given up, and tried again now and then. Only for blocking calls, and for the worker. At
+    /// most 1 ms. Zero: sleep at once.
+    Duration spin = Duration::zero();
+
     /// The largest message either side accepts, blobs included. A larger request fails that one
     /// call with `errc::message_too_large`, before anything is sent.
     std::uint64_t max_message_bytes = std::uint64_t{512} * 1024 * 1024;

@@ -114,6 +114,7 @@ struct Scene {
         options.transport = transports[index];
         options.max_message_bytes = site.max_message_bytes;
         if (index % 2 == 0) options.concurrency = 4;
+        if (index >= 2) options.spin = 15us;
         if (site.has_budget) options.restart.budget = 4;
         if (site.is_hasty) options.start_timeout = 400ms * slowness;
         if (index == 1) options.output = tether::Output::to([this](const auto&) { hear_line(); });

@@ -64,9 +64,11 @@ auto run_until_asleep(Act act) {
 TEST_CASE("16 threads call one worker", "[process][concurrency]") {
     const Census census;
     const auto transport = each_transport();
+    const auto spin = GENERATE(0us, 15us);
     for (const unsigned concurrency : {1U, 4U}) {
         auto options = options_for(transport);
         options.concurrency = concurrency;
+        options.spin = spin;
         TestWorker worker{options};
         std::atomic<int> wrong{0};
         std::vector<std::thread> threads;
@@ -311,6 +313,7 @@ TEST_CASE("callers that wait long, short and not at all take turns at reading",
     Gate gate{folder / "gate"};
     auto options = options_for(transport);
     options.concurrency = 2;
+    options.spin = GENERATE(0us, 15us);
     TestWorker worker{options};
     for (int round = 0; round < 20; ++round) {
         // The long one leads; it must not keep the others from their answers, nor they it.

@@ -131,6 +131,7 @@ TEST_CASE("options that contradict each other are refused at once", "[process][o
     CHECK(contains(refused([](auto& o) { o.max_message_bytes = 0; }), "max_message_bytes"));
     CHECK(contains(refused([](auto& o) { o.start_timeout = 0s; }), "start_timeout"));
     CHECK(contains(refused([](auto& o) { o.call_timeout = -1s; }), "call_timeout"));
+    CHECK(contains(refused([](auto& o) { o.spin = 1s; }), "spin"));
     CHECK(contains(refused([](auto& o) { o.stuck.silence = 0s; }), "stuck.silence"));
     CHECK(contains(refused([](auto& o) { o.stuck.heartbeat = 0s; }), "stuck.heartbeat"));
     CHECK(contains(refused([](auto& o) { o.environment["a=b"] = "c"; }), "a=b"));

@@ -97,15 +97,20 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(got->max_message_bytes == sent.max_message_bytes);
     CHECK(got->orphan_grace_us == sent.orphan_grace_us);
     CHECK(got->parent_pid == sent.parent_pid);
+    CHECK(got->spin_us == 0);
 
     auto only_one = full_bootstrap();
     only_one.listening = only_one.mark_severity = only_one.has_parent = false;
+    only_one.limits.nice = 7;
+    only_one.spin_us = 15;
     const auto flags = Bootstrap::decode(only_one.encode());
     REQUIRE(flags);
     CHECK_FALSE(flags->listening);
     CHECK(flags->verify_peer);
     CHECK_FALSE(flags->mark_severity);
     CHECK_FALSE(flags->has_parent);
+    CHECK(flags->limits == only_one.limits);
+    CHECK(flags->spin_us == 15);
 }
 
 TEST_CASE("a bootstrap or greeting that is cut, prolonged or foreign is none", "[F6]") {

@@ -12,6 +12,7 @@
 #include <tether/detail/channel.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/post_mortem.hpp>
+#include <tether/detail/spin.hpp>
 #include <tether/error.hpp>
 
 #include <algorithm>
@@ -68,10 +69,11 @@ public:
     };
 
     Connection(ConnectionOwner& owner, Descriptor socket, std::uint64_t max_message_bytes,
-               Identity identity)
+               Identity identity, Duration spin = Duration::zero())
         : owner_(owner),
           identity_(std::move(identity)),
-          channel_(std::move(socket), max_message_bytes) {}
+          channel_(std::move(socket), max_message_bytes),
+          spin_(spin) {}
 
     [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
 
@@ -305,12 +307,20 @@ private:
         const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
         PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
         lock.unlock();
-        wait_ready(items, call.deadline());
-        if (items[1].revents != 0) wake_.drain();
-        if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+        if (events != POLLIN || !spin_([&] { return look_for_answer(call); })) {
+            wait_ready(items, call.deadline());
+            if (items[1].revents != 0) wake_.drain();
+            if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+        }
         lock.lock();
         if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
         if (channel_.broken()) on_send_failed();
+    }
+
+    bool look_for_answer(const BlockingCall& call) {
+        read_available(&call);
+        const Lock lock{mutex_};
+        return call.settled || call.cancelled || input_closed_;
     }
 
     void follow(BlockingCall& call, Lock& lock) {
@@ -566,6 +576,7 @@ private:
     mutable std::mutex mutex_;
     Channel channel_;
     CallTable<Call> calls_;
+    Spin spin_;  // the leader's
     Deadlines deadlines_;
     std::size_t async_calls_ = 0;
     BlockingCall* leader_ = nullptr;

@@ -114,6 +114,7 @@ struct Bootstrap {
     std::uint64_t orphan_grace_us = 0;
     std::uint64_t parent_pid = 0;
     Limits limits{};
+    std::uint64_t spin_us = 0;
 
     [[nodiscard]] std::string encode() const {
         std::string bytes;
@@ -123,10 +124,11 @@ struct Bootstrap {
         protocol.write(out);
         const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
                            (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
-                           (limits != Limits{} ? 16U : 0U);
+                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
+        if (spin_us != 0) out.number(spin_us);
         return bytes;
     }
 
@@ -151,6 +153,7 @@ struct Bootstrap {
         result.orphan_grace_us = in.number<std::uint64_t>();
         result.parent_pid = in.number<std::uint64_t>();
         if ((flags & 16) != 0) result.limits = read_limits(in);
+        if ((flags & 32) != 0) result.spin_us = in.number<std::uint64_t>();
         if (!in.at_end()) return std::nullopt;
         return result;
     }

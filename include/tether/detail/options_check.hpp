@@ -59,6 +59,8 @@ private:
         check_not_negative("stop.drain", options_.stop.drain);
         check_not_negative("stop.terminate", options_.stop.terminate);
         check_not_negative("orphan_grace", options_.orphan_grace);
+        check_not_negative("spin", options_.spin);
+        if (options_.spin > std::chrono::milliseconds{1}) refuse("spin is over 1 ms");
         check_not_negative("stuck.grace", options_.stuck.grace);
         check_positive("stuck.silence", options_.stuck.silence);
         check_positive("stuck.heartbeat", options_.stuck.heartbeat);

@@ -10,6 +10,7 @@
 #include <tether/detail/guard.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/remote_cause.hpp>
+#include <tether/detail/spin.hpp>
 #include <tether/handler.hpp>
 
 #include <atomic>
@@ -39,7 +40,9 @@ public:
           handler_(handler),
           concurrency_(bootstrap.concurrency),
           max_message_bytes_(bootstrap.max_message_bytes),
-          mark_severity_(bootstrap.mark_severity) {
+          mark_severity_(bootstrap.mark_severity),
+          spin_(std::chrono::microseconds{
+              static_cast<std::int64_t>(std::min<std::uint64_t>(bootstrap.spin_us, 1000))}) {
         guard_.set_connection(channel_->fd());
     }
     Service(const Service&) = delete;
@@ -281,7 +284,12 @@ private:
     bool receive() {
         auto& reader = channel_->reader();
         const auto space = reader.space();
-        const auto size = receive_some(channel_->fd(), space, 0);
+        auto size = decltype(receive_some(0, space, 0)){-1};
+        const bool found = spin_([&] {
+            size = receive_some(channel_->fd(), space, MSG_DONTWAIT);
+            return size >= 0 || !would_block();
+        });
+        if (!found) size = receive_some(channel_->fd(), space, 0);
         if (size <= 0) return false;
         reader.received(static_cast<std::size_t>(size));
         return true;
@@ -416,6 +424,7 @@ private:
     const unsigned concurrency_;
     const std::uint64_t max_message_bytes_;
     const bool mark_severity_;
+    Spin spin_;  // whoever reads
 
     std::atomic<bool> exhausted_{false};  // no memory for a request or an answer
 

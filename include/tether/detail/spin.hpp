@@ -1,0 +1,47 @@
+// Why: an answer that comes within microseconds is had sooner, and for less, by looking for it
+// again and again than by going to sleep; unless the other side needs this very core in order to
+// send it. So what finds nothing is given up, and tried ever more rarely.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/lifecycle.hpp>
+#include <tether/options.hpp>
+
+#include <algorithm>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// Used by one thread at a time.
+class Spin {
+public:
+    // Zero: never look.
+    explicit Spin(Duration longest = Duration::zero()) noexcept : longest_(longest) {}
+
+    // Calls look() until that returns true, which is the result, or the time is over.
+    template <class Look>
+    bool operator()(Look look) {
+        if (longest_ <= Duration::zero() || resting_ != 0) {
+            resting_ -= std::min(resting_, 1U);
+            return false;
+        }
+        const auto end = Clock::now() + longest_;
+        do {
+            if (look()) {
+                misses_ = 0;
+                return true;
+            }
+        } while (Clock::now() < end);
+        misses_ = std::min(misses_ + 1, 12U);
+        resting_ = (1U << misses_) - 2;
+        return false;
+    }
+
+private:
+    Duration longest_;
+    unsigned misses_ = 0;   // in a row
+    unsigned resting_ = 0;  // how often not to look
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END
