@@ -95,7 +95,8 @@ public:
     }
 
     // Kills the process with all its descendants, those in other sessions included. It is stopped
-    // first, so that nothing escapes by forking or being reaped meanwhile.
+    // first, so that nothing escapes by forking or being reaped meanwhile. Where descendants cannot
+    // be found, at least its group: one of those that traces it would hold up its end.
     void kill_tree() const noexcept {
         signal(SIGSTOP);
         const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{20});
@@ -105,6 +106,7 @@ public:
         }
         if (!gone_) kill_descendants_of(pid_);
         signal(SIGKILL);
+        if (!finds_descendants && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
     }
 
     // Ends what is left of the group and reaps the process, when it has ended; at most once.
