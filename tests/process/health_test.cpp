@@ -220,7 +220,11 @@ TEST_CASE("the heartbeat finds a worker that is stopped", "[process][F41]") {
     TestWorker worker{options};
     auto answer = worker.async_call(Await{gate.path(), false}, asio::use_future);
     REQUIRE(gate.hear_entered());
-    REQUIRE(::kill(static_cast<::pid_t>(worker.pid()), SIGSTOP) == 0);
+    const auto pid = worker.pid();
+    REQUIRE(eventually([&] {  // a probe that is on its way continues it
+        if (worker.pid() == pid) ::kill(static_cast<::pid_t>(pid), SIGSTOP);
+        return answer.wait_for(100ms) == std::future_status::ready;
+    }));
     const auto error = error_of([&] { answer.get(); });
     CHECK(error.code() == errc::worker_stuck);
     CHECK(contains(error.what(), "stopped by a signal while it had calls to answer"));
