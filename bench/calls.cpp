@@ -336,14 +336,14 @@ void compare_callers(bench::Table& table) {
 nlohmann::json measure_all(int rounds) {
     bench::Table table{"one call", rounds, bench::Table::Unit::microseconds};
     compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
-    compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 15us});
+    compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 30us});
     compare_echo(table, "W1: the same over TCP", 64, 1000, {.transport = tether::Transport::tcp});
     compare_async(table);
     compare_pipeline(table);
     compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);
     compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2);
     compare_typed(table, "W4: a typed call (9 strings, 4 x 80 characters)");
-    compare_typed(table, "W4: the same with spin", {.spin = 15us});
+    compare_typed(table, "W4: the same with spin", {.spin = 30us});
     compare_start(table);
     compare_callers(table);
     return table.json();

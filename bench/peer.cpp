@@ -118,7 +118,7 @@ struct Peer {
     static tether::WorkerOptions options() {
         tether::WorkerOptions result;
         result.orphan_grace = 0s;
-        if (std::getenv("TETHER_BENCH_SPIN") != nullptr) result.spin = 15us;
+        if (std::getenv("TETHER_BENCH_SPIN") != nullptr) result.spin = 30us;
         return result;
     }
 

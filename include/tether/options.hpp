@@ -223,7 +223,7 @@ struct WorkerOptions {
     /// on a pool of that many threads, and the handler must be safe to use from them.
     unsigned concurrency = 1;
 
-    /// How long each side looks for the next message before it sleeps: 15 us or so, when calls are
+    /// How long each side looks for the next message before it sleeps: 30 us or so, when calls are
     /// short and there are cores to spare. That saves two wake-ups, most of the time of a small
     /// call (docs/performance.md), and costs a core as long as it lasts; looking in vain is soon
     /// given up, and tried again now and then. Only for blocking calls, and for the worker. At

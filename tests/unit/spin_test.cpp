@@ -22,7 +22,7 @@ TEST_CASE("looking ends when something is found") {
 }
 
 TEST_CASE("looking in vain becomes rare, until something is found again") {
-    Spin spin{1ns};
+    Spin spin{1ms};
     int tries = 0;
     bool there = false;
     const auto waits = [&](int count) {

@@ -8,6 +8,7 @@
 #include <tether/options.hpp>
 
 #include <algorithm>
+#include <thread>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -25,16 +26,19 @@ public:
             resting_ -= std::min(resting_, 1U);
             return false;
         }
-        const auto end = Clock::now() + longest_;
-        do {
-            if (look()) {
-                misses_ = 0;
-                return true;
-            }
-        } while (Clock::now() < end);
-        misses_ = std::min(misses_ + 1, 12U);
-        resting_ = (1U << misses_) - 2;
-        return false;
+        auto now = Clock::now();
+        const auto end = now + longest_;
+        bool found = false;
+        for (;;) {
+            found = look();
+            now = Clock::now();
+            if (found || now >= end) break;
+            std::this_thread::yield();
+        }
+        // What was found too late counts as missed: others had the core meanwhile.
+        misses_ = now < end ? 0 : std::min(misses_ + 1, 12U);
+        resting_ = misses_ == 0 ? 0 : (1U << misses_) - 2;
+        return found;
     }
 
 private:
