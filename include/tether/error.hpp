@@ -4,7 +4,10 @@
 #include <tether/config.hpp>
 #include <tether/exit_status.hpp>
 
+#include <array>
+#include <cstddef>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -130,9 +133,11 @@ public:
     }
 };
 
-// Never destroyed: codes may outlive static destruction.
+// Never destroyed: codes may outlive static destruction. Without allocating: there may be no
+// memory.
 inline const std::error_category& category() noexcept {
-    static const Category& instance = *new Category;
+    alignas(Category) static std::array<std::byte, sizeof(Category)> storage;
+    static const Category& instance = *new (storage.data()) Category;
     return instance;
 }
 
