@@ -93,7 +93,8 @@ struct RestartPolicy {
 /// or holds, can keep that thread from answering.
 ///
 /// A handler that waits for ever without a deadline looks like one that waits for good reason.
-/// Give its calls a timeout, or a `run_timeout`.
+/// Give its calls a timeout, or a `run_timeout`. And a worker that a debugger holds looks like one
+/// that hangs: `report` or `keep` let you debug it.
 struct StuckPolicy {
     enum class Action : std::uint8_t {
         /// The worker is killed with `errc::worker_stuck`, and the next call starts another. With
@@ -114,8 +115,9 @@ struct StuckPolicy {
     Duration silence = std::chrono::seconds{10};
 
     /// How often a worker that has calls to answer is looked at whether or not one has expired: is
-    /// it stopped, and does its guard thread answer? A handler that is merely busy is left alone.
-    /// Each look wakes both processes. Off by default: then only the timeouts of calls matter.
+    /// it stopped (twice in 200 ms), and does its guard thread answer? A handler that is merely
+    /// busy is left alone. Each look wakes both processes. Off by default: then only the timeouts
+    /// of calls matter.
     Duration heartbeat = no_timeout;
 };
 
@@ -206,7 +208,7 @@ struct WorkerOptions {
     /// Starting again after a crash.
     RestartPolicy restart{};
 
-    /// What becomes of it when a handler ignores its deadline.
+    /// What becomes of it when a handler ignores its deadline, or when it hangs as a whole.
     StuckPolicy stuck{};
 
     /// After this long without a call the worker is stopped; the next call starts another. It may

@@ -109,7 +109,7 @@ public:
     ///
     /// Returns what the handler returned. Throws `RemoteError` when the handler threw, or
     /// `CallError` with one of: `timeout`, `cancelled`, `start_failed`, `start_timeout`,
-    /// `protocol_mismatch`, `hook_missing`, `worker_exited`, `worker_killed`,
+    /// `protocol_mismatch`, `hook_missing`, `worker_exited`, `worker_killed`, `worker_stuck`,
     /// `restart_budget_spent`, `framing`, `message_too_large`, `codec`, `would_deadlock` (on
     /// Tether's background thread), `stopped`, `forked`. Each settles this call only once, and by
     /// the deadline at the latest.

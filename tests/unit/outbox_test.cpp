@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <malloc.h>
+
 #include "support/catch.hpp"
 #include "support/wire.hpp"
 
@@ -69,6 +71,29 @@ using Numbers = std::vector<std::uint64_t>;
 constexpr auto frame_size = max_frame_body + FrameHeader::size;
 
 }  // namespace
+
+TEST_CASE("an outbox that is never empty does not keep what it has sent", "[F84]") {
+    Outbox outbox;
+    std::array<ConstBuffer, 16> buffers;
+    const std::string payload(8000, 'x');
+    const auto push = [&] {
+        OutgoingMessage message;
+        message.payload() += payload;
+        message.seal();
+        message.open(FrameType::response, 0, 1);
+        outbox.push_copy(message);
+    };
+    push();
+    push();
+    const auto before = ::mallinfo2().uordblks;
+    for (int i = 0; i < 20'000; ++i) {
+        push();
+        REQUIRE(outbox.gather(buffers) != 0);
+        outbox.consume(std::min<std::size_t>(buffers[0].size, 8060));
+        REQUIRE_FALSE(outbox.empty());
+    }
+    CHECK(::mallinfo2().uordblks < before + 10'000'000);  // 160 MB went through
+}
 
 TEST_CASE("an outbox sends what was pushed, in order, small things together") {
     Wire wire;

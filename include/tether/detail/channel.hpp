@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -92,7 +93,14 @@ public:
     Outbox::Withdrawn release(OutgoingMessage& message, Lock& lock) {
         settle(lock);
         if (message.done()) return Outbox::Withdrawn::sent;
-        const auto result = outbox_.withdraw(message);
+        auto result = Outbox::Withdrawn::aborted;
+        try {
+            result = outbox_.withdraw(message);
+        } catch (const std::bad_alloc&) {  // better no connection than one that points to it
+            send_error_ = std::make_error_code(std::errc::not_enough_memory);
+            broken_ = true;
+            outbox_.clear();
+        }
         message.mark_done();
         flush(lock);
         return result;

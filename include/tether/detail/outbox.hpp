@@ -90,14 +90,20 @@ public:
         const bool whole = mid_frame && message.last_frame();
         const bool opened = message.opened();
         std::string rest = mid_frame ? message.rest_of_frame() : std::string{};
-        remove(message);
-        if (!opened) return Withdrawn::unsent;
-        if (!whole) {
+        if (opened && !whole) {
             std::array<char, FrameHeader::size> abort{};
             FrameHeader{0, FrameType::abort, 0, 0, message.number()}.store(abort.data());
             rest.append(abort.data(), abort.size());
         }
-        put_first(std::move(rest));
+        // Nothing is forgotten before there was memory for what takes its place.
+        if (sending_ == &message) {
+            remove(message);
+            current_.swap(rest);
+        } else {
+            if (opened) put_first(std::move(rest));
+            remove(message);
+        }
+        if (!opened) return Withdrawn::unsent;
         return whole ? Withdrawn::sent : Withdrawn::aborted;
     }
 
@@ -122,7 +128,7 @@ private:
 
     // What to append the next message to, which comes after all that was pushed.
     std::string& last_bytes() {
-        if (idle() && !in_flight_) return current_;
+        if (idle() && !in_flight_ && sent_ == 0) return current_;  // else it might never be empty
         if (queue_.empty() || queue_.back().message != nullptr) queue_.push_back({});
         return queue_.back().bytes;
     }

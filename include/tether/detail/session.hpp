@@ -362,7 +362,7 @@ private:
     void on_heard();
     void on_silence();
     void on_hang(const std::string& text);
-    void watch_heartbeat();
+    void watch_heartbeat(Duration pause);
     void on_heartbeat();
     void report_or_kill(const std::string& text);
     void watch_idleness();
@@ -427,6 +427,8 @@ private:
     // When the guard was asked first of all that it has not answered.
     std::optional<TimePoint> unheard_since_;
     bool hang_reported_ = false;  // since it was heard last
+
+    bool seen_stopped_ = false;  // by the heartbeat
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;

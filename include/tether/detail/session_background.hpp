@@ -25,7 +25,7 @@ inline void Session::watch_everything() {
     at(watches_->start, deadline_after(started_, start_timeout_),
        [](Session& session) { session.on_start_timeout(); });
     watch_idleness();
-    watch_heartbeat();
+    watch_heartbeat(stuck_policy_.heartbeat);
     if (!watch_error_) return;
     throw CallError(errc::start_failed,
                     "worker \"" + name_ +

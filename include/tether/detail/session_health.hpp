@@ -140,7 +140,7 @@ inline void Session::on_heard() {
 
 inline void Session::on_silence() {
     read_control();
-    if (!connection_.takes_calls()) return;
+    if (!connection_.takes_calls() && !connection_.has_calls()) return;
     {
         const std::scoped_lock lock{mutex_};
         if (!unheard_since_) return;
@@ -161,17 +161,24 @@ inline void Session::on_hang(const std::string& text) {
 }
 
 // With watching_ held.
-inline void Session::watch_heartbeat() {
+inline void Session::watch_heartbeat(Duration pause) {
     if (stuck_policy_.action == StuckPolicy::Action::keep) return;
-    at(watches_->heartbeat, deadline_after(Clock::now(), stuck_policy_.heartbeat),
+    at(watches_->heartbeat, deadline_after(Clock::now(), pause),
        [](Session& session) { session.on_heartbeat(); });
 }
 
 inline void Session::on_heartbeat() {
-    if (!connection_.takes_calls()) return;
-    if (connection_.has_calls()) probe(0, "while it had calls to answer");
+    const bool has_calls = connection_.has_calls();
+    if (!connection_.takes_calls() && !has_calls) return;
+    // Who stopped both may have continued only this side yet: it must be seen twice.
+    const bool stopped_now = has_calls && is_stopped() && !std::exchange(seen_stopped_, true);
+    if (has_calls && !stopped_now) {
+        seen_stopped_ = false;
+        probe(0, "while it had calls to answer");
+    }
     const std::scoped_lock watching{watching_};
-    if (watches_) watch_heartbeat();
+    if (!watches_) return;
+    watch_heartbeat(stopped_now ? std::chrono::milliseconds{200} : stuck_policy_.heartbeat);
 }
 
 // --- Out of memory
