@@ -2,6 +2,7 @@
 #include <tether/detail/connection.hpp>
 
 #include <chrono>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <thread>
@@ -58,11 +59,12 @@ public:
 
 class Fixture {
 public:
-    Fixture() {
+    explicit Fixture(tether::Duration spin = {}) {
         auto pair = make_socket_pair("test");
         worker_ = std::move(pair.second);
-        connection_ = std::make_unique<Connection>(owner, std::move(pair.first), 1 << 20,
-                                                   Connection::Identity{"x", 7, protocol, {}});
+        connection_ =
+            std::make_unique<Connection>(owner, std::move(pair.first), 1 << 20,
+                                         Connection::Identity{"x", 7, protocol, {}}, spin);
         std::string greeting;
         Greeting{{}, protocol}.append_to(greeting);
         say({FrameType::welcome, 0, 0, greeting});
@@ -155,6 +157,24 @@ TEST_CASE("what ends a connection is told once, and with its cause") {
     sender.hang_up();
     CHECK(sender.owner.lost.size() == 1);
     CHECK(sender->submit(lost) == 0);
+}
+
+TEST_CASE("a caller that looks for its answer sleeps once nothing can come any more") {
+    Fixture connection{1ms};
+    BlockingCall call;
+    call.info = {"ask", 0, false, Clock::now(), Clock::now() + 300ms, tether::no_timeout};
+    call.message.seal();
+    REQUIRE(connection->submit(call) == 1);
+    connection.hang_up();
+    const auto cpu_time = [] {
+        ::timespec now{};
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
+    };
+    const auto before = cpu_time();
+    connection->wait(call);
+    CHECK(call.outcome.error->code() == errc::timeout);
+    CHECK(cpu_time() - before < 100ms);
 }
 
 TEST_CASE("a call that has no time left is not sent") {

@@ -64,8 +64,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     bootstrap.verify_peer = endpoint.verify_peer;
     bootstrap.mark_severity = reads_lines;
     bootstrap.concurrency = options.concurrency;
-    bootstrap.spin_us = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(options.spin).count());
+    bootstrap.spin_us = to_microseconds(options.spin);
     bootstrap.max_message_bytes = options.max_message_bytes;
     bootstrap.orphan_grace_us = to_microseconds(options.orphan_grace);
     bootstrap.limits = options.limits;

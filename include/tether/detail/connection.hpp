@@ -306,8 +306,9 @@ private:
         if (watched_) let_go();
         const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
         PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
+        const bool may_spin = events == POLLIN && !input_closed_;
         lock.unlock();
-        if (events != POLLIN || !spin_([&] { return look_for_answer(call); })) {
+        if (!may_spin || !spin_([&] { return look_for_answer(call); })) {
             wait_ready(items, call.deadline());
             if (items[1].revents != 0) wake_.drain();
             if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
@@ -320,7 +321,7 @@ private:
     bool look_for_answer(const BlockingCall& call) {
         read_available(&call);
         const Lock lock{mutex_};
-        return call.settled || call.cancelled || input_closed_;
+        return call.settled || call.cancelled;
     }
 
     void follow(BlockingCall& call, Lock& lock) {

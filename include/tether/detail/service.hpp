@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -284,7 +285,7 @@ private:
     bool receive() {
         auto& reader = channel_->reader();
         const auto space = reader.space();
-        auto size = decltype(receive_some(0, space, 0)){-1};
+        std::ptrdiff_t size = -1;
         const bool found = spin_([&] {
             size = receive_some(channel_->fd(), space, MSG_DONTWAIT);
             return size >= 0 || !would_block();

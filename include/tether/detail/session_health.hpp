@@ -171,14 +171,12 @@ inline void Session::on_heartbeat() {
     const bool has_calls = connection_.has_calls();
     if (!connection_.takes_calls() && !has_calls) return;
     // Who stopped both may have continued only this side yet: it must be seen twice.
-    const bool stopped_now = has_calls && is_stopped() && !std::exchange(seen_stopped_, true);
-    if (has_calls && !stopped_now) {
-        seen_stopped_ = false;
-        probe(0, "while it had calls to answer");
-    }
+    const bool look_again = has_calls && !seen_stopped_ && is_stopped();
+    seen_stopped_ = look_again;
+    if (has_calls && !look_again) probe(0, "while it had calls to answer");
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    watch_heartbeat(stopped_now ? std::chrono::milliseconds{200} : stuck_policy_.heartbeat);
+    watch_heartbeat(look_again ? std::chrono::milliseconds{200} : stuck_policy_.heartbeat);
 }
 
 // --- Out of memory

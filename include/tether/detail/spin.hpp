@@ -1,6 +1,7 @@
 // Why: an answer that comes within microseconds is had sooner, and for less, by looking for it
 // again and again than by going to sleep; unless the other side needs this very core in order to
-// send it. So what finds nothing is given up, and tried ever more rarely.
+// send it. The scheduler may even have put it there, expecting this side to sleep: so others may
+// run between two looks. What finds nothing is given up, and tried ever more rarely.
 #pragma once
 
 #include <tether/config.hpp>
