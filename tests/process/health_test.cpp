@@ -141,29 +141,40 @@ TEST_CASE("a stuck worker may be kept", "[process][F40]") {
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
 }
 
+/// The warnings in a worker's output.
+class Warnings {
+public:
+    [[nodiscard]] tether::Output output() {
+        return tether::Output::to([this](const tether::LogRecord& record) {
+            const std::scoped_lock lock{mutex_};
+            if (record.severity == tether::Severity::warning) lines_.emplace_back(record.text);
+        });
+    }
+    [[nodiscard]] std::vector<std::string> lines() {
+        const std::scoped_lock lock{mutex_};
+        return lines_;
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::string> lines_;
+};
+
 TEST_CASE("a stuck worker may be reported", "[process][F40]") {
     const Census census;
     const TemporaryFolder folder;
     Gate gate{folder / "gate"};
-    std::mutex mutex;
-    std::vector<std::string> lines;
+    Warnings warnings;
     auto options = impatient(StuckPolicy::Action::report);
     options.stop = {.drain = 10ms, .terminate = 10ms};
-    options.output = tether::Output::to([&](const tether::LogRecord& record) {
-        const std::scoped_lock lock{mutex};
-        if (record.severity == tether::Severity::warning) lines.emplace_back(record.text);
-    });
+    options.output = warnings.output();
     TestWorker worker{options};
     CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = 100ms}), CallError);
     const auto pid = worker.pid();
-    CHECK(eventually([&] {
-        const std::scoped_lock lock{mutex};
-        return !lines.empty();
-    }));
+    CHECK(eventually([&] { return !warnings.lines().empty(); }));
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
-    const std::scoped_lock lock{mutex};
-    CHECK(lines.size() == 1);
-    CHECK(contains(lines.at(0), "after its deadline"));
+    CHECK(warnings.lines().size() == 1);
+    CHECK(contains(warnings.lines().at(0), "after its deadline"));
 }
 
 /// A worker of which only the handler's thread runs. Null where a debugger's means are refused.
@@ -252,29 +263,21 @@ TEST_CASE("a worker that hangs as a whole may be reported, once", "[process][F41
     const Census census;
     const TemporaryFolder folder;
     Gate gate{folder / "gate"};
-    std::mutex mutex;
-    std::vector<std::string> lines;
+    Warnings warnings;
     auto options = impatient(StuckPolicy::Action::report);
     options.stuck.heartbeat = 20ms;
     options.stop = {.drain = 10ms, .terminate = 10ms};
-    options.output = tether::Output::to([&](const tether::LogRecord& record) {
-        const std::scoped_lock lock{mutex};
-        if (record.severity == tether::Severity::warning) lines.emplace_back(record.text);
-    });
+    options.output = warnings.output();
     const auto worker = frozen_worker(options);
     if (!worker) return;
     auto answer = worker->async_call(Await{gate.path(), false}, asio::use_future);
-    CHECK(eventually([&] {
-        const std::scoped_lock lock{mutex};
-        return !lines.empty();
-    }));
+    CHECK(eventually([&] { return !warnings.lines().empty(); }));
     const auto pid = worker->pid();
     CHECK_FALSE(eventually([&] { return worker->pid() != pid; }, while_nothing_happens));
     gate.open();
     CHECK_FALSE(answer.get());
-    const std::scoped_lock lock{mutex};
-    CHECK(lines.size() == 1);
-    CHECK(contains(lines.at(0), "guard thread"));
+    CHECK(warnings.lines().size() == 1);
+    CHECK(contains(warnings.lines().at(0), "guard thread"));
 }
 
 TEST_CASE("with several handlers a stuck worker finishes the others first", "[process][F40]") {
@@ -299,6 +302,27 @@ TEST_CASE("with several handlers a stuck worker finishes the others first", "[pr
     CHECK(ends_soon(worker, pid));
     CHECK(worker.call(Count{}) == 1);
     CHECK(worker.generation() == 2);
+}
+
+TEST_CASE("the heartbeat watches a worker that takes no more calls", "[process][F41][F88]") {
+    const Census census;
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto options = impatient();
+    options.concurrency = 2;
+    options.call_timeout = tether::no_timeout;
+    options.stuck.heartbeat = 50ms;
+    TestWorker worker{options};
+    auto last = worker.async_call(Await{gate.path(), false}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = worker.pid();
+    CHECK_THROWS_AS(worker.call(Throw{"bad_alloc"}), tether::RemoteError);  // it shall leave
+    REQUIRE(eventually([&] {  // a probe that is on its way continues it
+        if (worker.pid() == pid) ::kill(static_cast<::pid_t>(pid), SIGSTOP);
+        return last.wait_for(100ms) == std::future_status::ready;
+    }));
+    CHECK(error_of([&] { last.get(); }).code() == errc::worker_exited);
+    CHECK(worker.call(Count{}) == 1);
 }
 
 TEST_CASE("a worker whose handler ran out of memory answers and leaves", "[process][F88][F17]") {
