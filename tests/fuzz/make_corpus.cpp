@@ -140,6 +140,9 @@ void handshake(const Corpus& corpus) {
     other = bytes;
     other[other.size() - 32] = '\xff';
     corpus.add("bootstrap-flags", '\1' + other);
+    made.spin_us = 30;
+    made.limits.nice = 5;
+    corpus.add("bootstrap-all", '\1' + made.encode());
     corpus.add("fields",
                "\x02\x03"
                "abc"s +

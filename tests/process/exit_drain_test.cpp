@@ -35,7 +35,7 @@ TEST_CASE("a worker may print while it cleans up after its parent was killed", "
     CHECK(host.wait() == "signal 9");
     CHECK(scene.wait_for("marked"));
     CHECK(scene.wait_for("destroyed"));
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace tether_lifetime::exit_drain

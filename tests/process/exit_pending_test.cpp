@@ -62,8 +62,8 @@ TEST_CASE("exit may be called on Tether's own thread", "[exit]") {
     CHECK(host.wait() == "exit 7");
     print_time("exit on the background thread, ended after", since(start));
     TETHER_TELL_STORY(scene, host);
-    CHECK(since(start) < within(500ms));
-    CHECK(scene.left_after(within(500ms)).empty());
+    CHECK(since(start) < soon);
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("exit may be called in an output callback", "[exit][F29]") {
@@ -77,9 +77,9 @@ TEST_CASE("exit may be called in an output callback", "[exit][F29]") {
     CHECK(host.wait() == "exit 7");
     print_time("exit in an output callback, " + storage + ": ended after", since(start));
     TETHER_TELL_STORY(scene, host);
-    CHECK(since(start) < within(6s));
+    CHECK(since(start) < soon);
     CHECK(scene.count("callback") == 1);
-    CHECK(scene.left_after(within(500ms)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("an output callback that blocks for ever holds up no exit", "[exit]") {
@@ -94,8 +94,8 @@ TEST_CASE("an output callback that blocks for ever holds up no exit", "[exit]") 
     CHECK(host.wait() == "exit 7");
     print_time("an output callback blocks, " + way + ": ended after", since(start));
     TETHER_TELL_STORY(scene, host);
-    CHECK(since(start) < within(6s));
-    CHECK(scene.left_after(within(500ms)).empty());
+    CHECK(since(start) < soon);
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a worker that is used after the exit hook is stopped", "[exit]") {

@@ -11,13 +11,13 @@ inline void check_quick_end(Scene& scene, Host& host, const std::string& status,
     const auto start = SteadyClock::now();
     CHECK(host.wait() == status);
     const auto took = since(start);
-    const auto left = scene.left_after(within(Milliseconds{500}));
+    const auto left = scene.left_after(soon);
     print_time(what + ": ended after", took);
     print_time(what + ": all gone after", since(start));
     TETHER_TELL_STORY(scene, host);
     INFO(what << ", left: " << Scene::describe(left));
     CHECK(left.empty());
-    CHECK(took < within(Milliseconds{500}));
+    CHECK(took < soon);
 }
 
 }  // namespace tether_lifetime

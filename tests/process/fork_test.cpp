@@ -24,7 +24,7 @@ void check_worker_is_untouched(Scene& scene, Host& host, const std::optional<std
     CHECK(scene.wait_for("last") == *first);
     CHECK(scene.wait_for("generation") == "1");
     CHECK(host.wait() == "exit 0");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ TEST_CASE("a copy that lives on keeps no worker alive", "[F33]") {
     CHECK(host.wait() != "still running");
     const auto start = SteadyClock::now();
     const auto copy_pid = static_cast<::pid_t>(std::stol(*copy));
-    const auto left = scene.left_after(within(2s), {copy_pid});
+    const auto left = scene.left_after(soon, {copy_pid});
     print_time("parent ended by " + way + " with a copy asleep, worker gone after", since(start));
     TETHER_TELL_STORY(scene, host);
     CHECK(left.empty());
@@ -109,7 +109,7 @@ TEST_CASE("forks in the middle of calls end well", "[F33]") {
     REQUIRE(first);
     CHECK(scene.wait_for("last") == *first);
     CHECK(host.wait() == "exit 0");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("forks of another thread hold up no start and no stop", "[F37]") {
@@ -123,7 +123,7 @@ TEST_CASE("forks of another thread hold up no start and no stop", "[F37]") {
     }
     REQUIRE(scene.wait_for("done"));
     CHECK(host.wait() == "exit 0");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a forked copy that destroys its context cancels nothing of the original's", "[F33]") {
@@ -144,7 +144,7 @@ TEST_CASE("a forked copy that destroys its context cancels nothing of the origin
     CHECK(scene.wait_for("ran"));
     host.type("end return\n");
     CHECK(host.wait() == "exit 7");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace tether_lifetime::fork

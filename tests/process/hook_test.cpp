@@ -30,7 +30,7 @@ TEST_CASE("a program without the hook gets an error that names it", "[F8]") {
     check_named_error(answer);
     CHECK(answer->find("worker \"forgetful\"") != std::string::npos);
     CHECK(scene.count("main") == 2);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("calling again starts one process at a time, within the budget", "[F8]") {
@@ -39,7 +39,7 @@ TEST_CASE("calling again starts one process at a time, within the budget", "[F8]
     CHECK(host.wait() == "exit 0");
     TETHER_TELL_STORY(scene, host);
     CHECK(scene.count("main") <= 7);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a global worker of a program without the hook gets the error too", "[F8]") {
@@ -51,7 +51,7 @@ TEST_CASE("a global worker of a program without the hook gets the error too", "[
     TETHER_TELL_STORY(scene, host);
     check_named_error(scene.wait_for(early.empty() ? "answer" : "early"));
     CHECK(scene.count("process") <= 3);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a program that never comes to use Tether as a worker is a start that failed", "[F8]") {
@@ -76,7 +76,7 @@ TEST_CASE("a program that never comes to use Tether as a worker is a start that 
         CHECK(answer->find("serve_if_worker") != std::string::npos);
     }
     CHECK(scene.count("main") == 2);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace tether_lifetime::hook

@@ -74,6 +74,10 @@ inline int rounds(int usual) {
     return number_from_environment("TETHER_TEST_ROUNDS", instrumented ? (usual + 4) / 5 : usual);
 }
 
+// What takes milliseconds has happened by then, on a busy machine too, and what was to end by
+// itself has not.
+inline constexpr Milliseconds soon{20'000};
+
 // For what is only a question of time: nothing here normally takes this long.
 inline constexpr Milliseconds long_time{30'000};
 

@@ -55,7 +55,7 @@ void kill_once(Scene& scene, const Stage& stage, Moments& moments) {
     REQUIRE(host.wait() == "signal 9");
     scene.open_gate();
 
-    const auto left = scene.left_after(within(2s));
+    const auto left = scene.left_after(soon);
     scene.close_gate();
     TETHER_TELL_STORY(scene, host);
     INFO("killed after " << moment.count() << " us; left: " << Scene::describe(left));

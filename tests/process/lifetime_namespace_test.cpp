@@ -47,7 +47,7 @@ TEST_CASE("the host may be process 1", "[F26]") {
     host.type("end " + end + "\n");
     CHECK(host.wait() == "exit 7");
     if (end != "_exit") CHECK(scene.count("destroyed") == 1);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("process 1 is killed", "[F26][F22]") {
@@ -61,7 +61,7 @@ TEST_CASE("process 1 is killed", "[F26][F22]") {
     REQUIRE(scene.wait_for("running"));
     host.send(SIGKILL);
     CHECK(host.wait() == "signal 9");
-    CHECK(scene.left_after(within(3s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("namespaces with the same process ids share a temporary directory", "[F7]") {
@@ -93,7 +93,7 @@ TEST_CASE("a subreaper above the host changes nothing", "[F26]") {
     CHECK(scene.wait_for("answer") == "done");
     host.type("end " + end + "\n");
     CHECK(host.wait() != "still running");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
     // Ours to reap, where the host did not.
     const auto pid = static_cast<::pid_t>(std::stol(*worker));
     if (end == "exit") {
@@ -140,7 +140,7 @@ TEST_CASE("a temporary directory may be read-only, or allow no programs", "[F67]
     host.type("call echo x\nend return\n");
     CHECK(scene.wait_for("answer") == "x");
     CHECK(host.wait() == "exit 7");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("the host may be an orphan", "[F26]") {
@@ -157,7 +157,7 @@ TEST_CASE("the host may be an orphan", "[F26]") {
     first.type("call for 600\npid\nend exit\n");
     CHECK(scene.wait_for("answer") == "done");
     CHECK(scene.wait_for("pid") == *worker + " generation 1");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
     CHECK(scene.count("destroyed") == 1);
     CHECK(::waitpid(static_cast<::pid_t>(std::stol(*host)), nullptr, WNOHANG) > 0);
 }

@@ -44,7 +44,7 @@ TEST_CASE("however the parent ends, nobody is left behind", "[F21]") {
     }
 
     const auto start = SteadyClock::now();
-    const auto left = scene.left_after(within(2s), spared);
+    const auto left = scene.left_after(soon, spared);
     print_time(std::string{ending.way} + " after " + busy + ", all gone after", since(start));
     TETHER_TELL_STORY(scene, host);
     INFO("left: " << Scene::describe(left));
@@ -90,7 +90,7 @@ TEST_CASE("a parent that was stopped is served as if nothing had happened", "[F2
     TETHER_TELL_STORY(scene, host);
     host.type("end exit\n");
     CHECK(host.wait() == "exit 7");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a parent that is stopped in a call gets its answer afterwards", "[F2]") {
@@ -118,7 +118,7 @@ TEST_CASE("a host whose starting thread ends keeps its worker", "[F27]") {
     CHECK(scene.wait_for("pid") == *worker + " generation 1");
     host.type("end _exit\n");
     CHECK(host.wait() == "exit 7");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace tether_lifetime::lifetime_parent

@@ -10,10 +10,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-void check_gone(const Scene& scene, Milliseconds limit, const std::string& what,
-                std::vector<::pid_t> spared = {}) {
+void check_gone(const Scene& scene, const std::string& what, std::vector<::pid_t> spared = {}) {
     const auto start = SteadyClock::now();
-    const auto left = scene.left_after(within(limit), std::move(spared));
+    const auto left = scene.left_after(soon, std::move(spared));
     print_time(what + ", all gone after", since(start));
     INFO("left: " << Scene::describe(left));
     CHECK(left.empty());
@@ -38,7 +37,7 @@ TEST_CASE("a stuck handler does not outlive the parent", "[F22]") {
     if (what == "stopped") REQUIRE(eventually([&] { return state_of(worker) == 'T'; }));
     host.send(SIGKILL);
     CHECK(host.wait() == "signal 9");
-    check_gone(scene, 3s, what);
+    check_gone(scene, what);
 }
 
 TEST_CASE("a handler stuck in its constructor does not outlive the parent", "[F22]") {
@@ -47,7 +46,7 @@ TEST_CASE("a handler stuck in its constructor does not outlive the parent", "[F2
     REQUIRE(scene.wait_for("gate"));
     host.send(SIGKILL);
     CHECK(host.wait() == "signal 9");
-    check_gone(scene, 3s, "constructor");
+    check_gone(scene, "constructor");
 }
 
 TEST_CASE("a handler stuck in its destructor does not outlive the parent", "[F22]") {
@@ -57,7 +56,7 @@ TEST_CASE("a handler stuck in its destructor does not outlive the parent", "[F22
     REQUIRE(scene.wait_for("answer"));
     host.send(SIGKILL);
     CHECK(host.wait() == "signal 9");
-    check_gone(scene, 3s, "destructor");
+    check_gone(scene, "destructor");
 }
 
 TEST_CASE("a worker that was stopped when idle does not outlive the parent", "[F22]") {
@@ -71,7 +70,7 @@ TEST_CASE("a worker that was stopped when idle does not outlive the parent", "[F
     INFO(end);
     host.type("end " + end + "\n");
     CHECK(host.wait() != "still running");
-    check_gone(scene, 3s, "stopped, " + end);
+    check_gone(scene, "stopped, " + end);
 }
 
 TEST_CASE("what a handler started does not outlive its worker", "[F23]") {
@@ -107,7 +106,7 @@ TEST_CASE("what a handler started does not outlive its worker", "[F23]") {
         REQUIRE(host.wait() != "still running");
     }
     const auto spared = [&] { return std::vector<::pid_t>{host.pid()}; };
-    check_gone(scene, 2s, command + ", " + end, spared());
+    check_gone(scene, command + ", " + end, spared());
 }
 
 TEST_CASE("what a handler started does not outlive it when the worker itself is killed", "[F23]") {
@@ -117,7 +116,7 @@ TEST_CASE("what a handler started does not outlive it when the worker itself is 
     REQUIRE(scene.wait_for("answer"));
     const auto worker = pid_in(scene.wait_for("answer"));
     ::kill(worker, SIGKILL);
-    check_gone(scene, 2s, "worker killed", {host.pid()});
+    check_gone(scene, "worker killed", {host.pid()});
 }
 
 }  // namespace tether_lifetime::lifetime_stuck

@@ -63,7 +63,7 @@ TEST_CASE("after Ctrl-C the host's own handler makes one last call", "[F24][F46]
     CHECK(busy->starts_with("error the call was cancelled"));
     CHECK(scene.wait_for("last") == "goodbye");
     CHECK(host.wait() == "exit 130");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
     CHECK(terminal.settings() == settings);
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("Ctrl-C ends a host without a handler, and its worker", "[F24]") {
     REQUIRE(scene.wait_for("running"));
     terminal.type("\x03");
     CHECK(host.wait() == "signal 2");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a closed terminal ends the host and its worker", "[F25]") {
@@ -88,7 +88,7 @@ TEST_CASE("a closed terminal ends the host and its worker", "[F25]") {
     REQUIRE(scene.wait_for("running"));
     terminal.close();
     CHECK(host.wait() == "signal 1");
-    const auto left = scene.left_after(within(3s));
+    const auto left = scene.left_after(soon);
     INFO("left: " << Scene::describe(left));
     CHECK(left.empty());
 }
@@ -105,7 +105,7 @@ TEST_CASE("a host that survives its terminal goes on with its worker", "[F25]") 
     CHECK(scene.wait_for("answer") == "done");
     CHECK(host.wait() == "exit 0");
     CHECK(scene.count("destroyed") == 1);
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
 }
 
 TEST_CASE("a terminal is as it was, also when the host was killed", "[F46]") {
@@ -119,7 +119,7 @@ TEST_CASE("a terminal is as it was, also when the host was killed", "[F46]") {
     CHECK(terminal.settings() == settings);
     host.send(SIGKILL);
     CHECK(host.wait() == "signal 9");
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(scene.left_after(soon).empty());
     CHECK(terminal.settings() == settings);
 }
 
@@ -147,8 +147,8 @@ TEST_CASE("a terminal that nobody reads holds up nobody", "[F52]") {
     const auto start = SteadyClock::now();
     CHECK(host.wait() == "exit 7");
     print_time("stderr is a terminal that nobody reads, ended after", since(start));
-    CHECK(since(start) < within(5s));
-    CHECK(scene.left_after(within(2s)).empty());
+    CHECK(since(start) < soon);
+    CHECK(scene.left_after(soon).empty());
 }
 
 }  // namespace tether_lifetime::terminal

@@ -31,7 +31,7 @@ TEST_CASE("an unloaded plugin takes its worker and its thread with it", "[exit][
     const auto unloaded = scene.wait_for("unloaded");
     REQUIRE(unloaded);
     if (!instrumented) CHECK(*unloaded == "threads 1 gone");
-    const auto left = scene.left_after(within(500ms), {host.pid()});
+    const auto left = scene.left_after(soon, {host.pid()});
     TETHER_TELL_STORY(scene, host);
     CHECK(left.empty());
     CHECK(scene.count("destroyed") == 3);
@@ -66,7 +66,7 @@ TEST_CASE("a plugin is unloaded with a call pending", "[exit][plugin]") {
         host.type("g");
     }
     REQUIRE(scene.wait_for("unloaded"));
-    const auto left = scene.left_after(within(500ms), {host.pid()});
+    const auto left = scene.left_after(soon, {host.pid()});
     TETHER_TELL_STORY(scene, host);
     CHECK(left.empty());
     if (storage == "leaked") CHECK(scene.count("completed") == 0);

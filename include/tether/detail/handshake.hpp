@@ -157,6 +157,8 @@ struct Bootstrap {
         if (!in.at_end()) return std::nullopt;
         return result;
     }
+
+    friend bool operator==(const Bootstrap&, const Bootstrap&) = default;
 };
 
 // The first message in each direction on the connection: `hello` carries the parent's secret and

@@ -99,7 +99,7 @@ public:
     // be found, at least its group: one of those that traces it would hold up its end.
     void kill_tree() const noexcept {
         signal(SIGSTOP);
-        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{20});
+        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{100});
         while (finds_descendants && !gone_ && look(WSTOPPED | WEXITED).si_pid == 0 &&
                Clock::now() < deadline) {
             nap(std::chrono::microseconds{100});
@@ -241,7 +241,7 @@ private:
     // and the children of those that end become its own. The second look makes sure that the pidfd
     // is of the process that was listed.
     static void kill_descendants_of(::pid_t parent) noexcept {
-        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{200});
+        const auto deadline = deadline_after(Clock::now(), std::chrono::seconds{1});
         try {
             std::vector<::pid_t> known;
             for (bool found = true; std::exchange(found, false);) {

@@ -114,17 +114,21 @@ void for_each_child(::pid_t parent, Visit visit) noexcept {
 }
 
 // In a worker, which is a subreaper: kills all descendants. When a child dies its own children
-// become ours, so this repeats until none is left; bounded, since some may belong to another user.
+// become ours, perhaps after our list was read: so this repeats until there is none to reap or to
+// kill. Bounded, since one that hangs in the kernel may never die.
 inline void kill_descendants() noexcept {
-    for (int round = 0; round < 200; ++round) {
-        bool any = false;
+    for (int round = 0; round < 2000; ++round) {
+        bool reaped = false;
+        bool killed = false;
         for_each_child(::getpid(), [&](::pid_t child) {
-            // Reaped here and now, or it would be listed for ever.
-            if (::waitpid(child, nullptr, WNOHANG) == child) return;
-            any = ::kill(child, SIGKILL) == 0 || any;
+            if (::waitpid(child, nullptr, WNOHANG) == child) {
+                reaped = true;
+            } else if (::kill(child, SIGKILL) == 0) {
+                killed = true;
+            }
         });
-        if (!any) return;
-        nap(std::chrono::milliseconds{1});
+        if (!reaped && !killed) return;
+        if (!reaped) nap(std::chrono::milliseconds{1});
     }
 }
 
