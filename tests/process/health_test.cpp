@@ -129,6 +129,55 @@ TEST_CASE("a worker that is stopped when a call expires is replaced", "[process]
     CHECK(contains(worker.last_exit()->note, "stopped"));
 }
 
+/// Lets a call expire while its worker is stopped, and continues that. False: not soon enough.
+bool expires_while_stopped(TestWorker& worker, Gate& gate) {
+    auto call = worker.async_call(AwaitToken{gate.path()}, {.timeout = 300ms}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto pid = static_cast<::pid_t>(worker.pid());
+    REQUIRE(::kill(pid, SIGSTOP) == 0);
+    CHECK(error_of([&] { call.get(); }).code() == errc::timeout);
+    const Stopwatch since_it_expired;
+    CHECK(process_state(pid) == 'T');  // no record has continued it
+    REQUIRE(::kill(pid, SIGCONT) == 0);
+    return since_it_expired.elapsed() < 100ms;
+}
+
+TEST_CASE("a worker that is stopped only for a moment when a call expires is asked to give it up",
+          "[process][F2][F41]") {
+    using Action = StuckPolicy::Action;
+    const auto action = GENERATE(Action::replace, Action::report, Action::keep);
+    const Census census;
+    const TemporaryFolder folder;
+    auto options = options_for();
+    options.stuck = {.action = action, .grace = patience};
+    TestWorker worker{options};
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        Gate gate{folder / ("gate" + std::to_string(attempt))};
+        if (!expires_while_stopped(worker, gate)) continue;
+        const auto pid = worker.pid();
+        CHECK(gate.hear(Gate::stopped, patience));
+        worker.call(Nothing{});
+        CHECK(worker.pid() == pid);
+        return;
+    }
+    WARN("not tried: the machine is too busy");
+}
+
+TEST_CASE("a worker that stays stopped may be kept", "[process][F41]") {
+    const Census census;
+    auto options = impatient(StuckPolicy::Action::keep);
+    TestWorker worker{options};
+    worker.call(Nothing{});
+    const auto pid = worker.pid();
+    REQUIRE(::kill(static_cast<::pid_t>(pid), SIGSTOP) == 0);
+    REQUIRE(eventually([&] { return process_state(pid) == 'T'; }));
+    CHECK_THROWS_AS(worker.call(Count{}, {.timeout = 50ms}), CallError);
+    CHECK_FALSE(eventually([&] { return process_state(pid) != 'T'; }, while_nothing_happens));
+    REQUIRE(::kill(static_cast<::pid_t>(pid), SIGCONT) == 0);
+    worker.call(Nothing{});
+    CHECK(worker.pid() == pid);
+}
+
 TEST_CASE("a stuck worker may be kept", "[process][F40]") {
     const Census census;
     const TemporaryFolder folder;

@@ -200,11 +200,12 @@ public:
         stopped_ = true;
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
+            // Whether or not its welcome has been read: it may be at work already.
+            CallError error{code_of(errc::stopped, may_have_taken_effect(*call)),
+                            describe(*call) + ": it was stopped"};
             // Those that left are still answered by a handler that runs to its end.
             calls_.abandon(call->number);
-            // Whether or not its welcome has been read: it may be at work already.
-            settle_with(*call, {code_of(errc::stopped, may_have_taken_effect(*call)),
-                                describe(*call) + ": it was stopped"});
+            settle_with(*call, std::move(error));
         }
     }
 
@@ -215,11 +216,12 @@ public:
         stopped_ = input_closed_ = true;
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
-            calls_.remove(call->number);
             const bool unsent = !call->message.opened();
             call->outcome.lost_with_worker =
                 by_itself && ready_ && (unsent || call->info.idempotent);
-            settle_with(*call, death_of_call(*call, cause, ready_, report));
+            auto error = death_of_call(*call, cause, ready_, report);
+            calls_.remove(call->number);
+            settle_with(*call, std::move(error));
         }
         calls_.clear();
         wake_.notify();

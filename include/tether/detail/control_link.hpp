@@ -23,16 +23,19 @@ public:
 
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
-    // Sends the record, or keeps it. False: something is left, call flush() when there is room.
+    // Sends the record, or keeps it. False: something is left, send nothing when there is room.
     bool send(std::string_view record) {
         const std::scoped_lock lock{mutex_};
         unsent_ += record;
-        return flush_unlocked();
+        return flush();
     }
 
-    bool flush() {
+    // Drops the record while others wait: what is said again anyway must not pile up.
+    bool send_unless_behind(std::string_view record) {
         const std::scoped_lock lock{mutex_};
-        return flush_unlocked();
+        if (!unsent_.empty()) return true;  // whoever kept those watches for room
+        unsent_ += record;
+        return flush();
     }
 
     struct Received {
@@ -81,7 +84,7 @@ private:
         if (record.type == ControlType::overran) result.overran.push_back(number());
     }
 
-    bool flush_unlocked() {
+    bool flush() {
         while (!unsent_.empty() && socket_) {
             const ConstBuffer buffer{unsent_.data(), unsent_.size()};
             const auto sent = send_some(socket_.get(), {&buffer, 1});

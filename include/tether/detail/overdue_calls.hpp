@@ -19,11 +19,8 @@ struct OverdueCall {
     std::uint64_t number = 0;
     std::string_view request{};  // a literal
     TimePoint expired{};
-    TimePoint look{};  // when to ask what became of it
-
-    [[nodiscard]] OverdueCall next(TimePoint when) const noexcept {
-        return {number, request, expired, when};
-    }
+    TimePoint look{};      // when to ask what became of it
+    bool stopped = false;  // its worker was, when last looked at
 };
 
 class OverdueCalls {

@@ -116,8 +116,8 @@ public:
         const auto collecting = collecting_.lock(runtime_.exiting());
         if (!collecting) return false;
         if (finished_) return true;
-        const auto ended = reap();
-        if (!ended) return false;
+        if (!ended_) ended_ = reap();
+        if (!ended_) return false;
         close_watches();
         // What it said and answered before it ended still counts; but not what a stranger, who
         // holds a copy of its connection, may go on to say.
@@ -129,7 +129,7 @@ public:
             output_->finish();
             tail = output_->tail();
         }
-        finish(*ended, std::move(tail));
+        finish(std::move(tail));
         finished_ = true;
         return true;
     }
@@ -207,7 +207,6 @@ private:
     // --- ConnectionOwner
 
     void on_given_up(const Call& call, errc cause) override {
-        // A record would continue a stopped worker, which shall be replaced.
         const bool stopped = cause == errc::timeout && watch_overdue(call);
         if (!stopped) send_control(call.number, ControlType::cancel);
     }
@@ -330,18 +329,20 @@ private:
         return report;
     }
 
-    void finish(const Ended& ended, std::string tail) {
+    // When there is no memory for any of this, the next who collects tries again.
+    void finish(std::string tail) {
         connection_.close();
         const auto why = reason();
         const bool ready = connection_.ready();
-        auto [cause, text, expected] = verdict(why, ended.status, ready);
-        const auto report = make_report(ended, std::move(tail));
-        report->killed_from_outside = !why && ended.status.signal() == SIGKILL;
+        auto [cause, text, expected] = verdict(why, ended_->status, ready);
+        const auto report = make_report(*ended_, std::move(tail));
+        report->killed_from_outside = !why && ended_->status.signal() == SIGKILL;
         report->note = std::move(text);
         // Before its calls are settled: who asks then finds the worker in its new state.
         if (on_end_) {
-            std::exchange(on_end_, nullptr)({report, CallError{cause, to_string(*report), report},
-                                             expected, ready, !report->calls_in_flight.empty()});
+            const SessionEnd end{report, CallError{cause, to_string(*report), report}, expected,
+                                 ready, !report->calls_in_flight.empty()};
+            std::exchange(on_end_, nullptr)(end);
         }
         connection_.finish(cause, is_by_itself(why), report);
         close_descriptors();
@@ -354,10 +355,11 @@ private:
     void arm_look();
     bool shall_replace() const noexcept;
     bool is_stopped();
+    bool is_dumping_core();
     void look_at_overdue();
-    std::vector<OverdueCall> take_overdue();
+    void look_at(OverdueCall call);
     void on_still_running(std::uint64_t number);
-    void probe(std::uint64_t number, const std::string& when);
+    void probe(std::uint64_t number);
     void await_guard(TimePoint since);
     void on_heard();
     void on_silence();
@@ -406,6 +408,7 @@ private:
     OnEnd on_end_;
 
     HostMutex collecting_;
+    std::optional<Ended> ended_;
     bool finished_ = false;
 
     std::mutex process_mutex_;

@@ -20,17 +20,22 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
+// Who stops both processes may continue the parent first: a worker must be seen to be stopped
+// twice, with this time between. And no record is sent to one that is stopped: it would continue
+// it.
+inline constexpr Duration until_stopped_for_sure = std::chrono::milliseconds{200};
+
 // --- Stuck
 
-// A call has expired, its request had left. True: the worker does not run at all, and shall be
-// replaced.
+// A call has expired, its request had left. True: the worker does not run at all, and is not to be
+// woken by a record.
 inline bool Session::watch_overdue(const Call& call) {
-    if (stuck_policy_.action == StuckPolicy::Action::keep) return false;
-    const bool stopped = shall_replace() && is_stopped();
+    const bool stopped = is_stopped();
+    if (!stopped && stuck_policy_.action == StuckPolicy::Action::keep) return false;
     const auto now = Clock::now();
-    const auto look = stopped ? now : deadline_after(now, stuck_policy_.grace);
+    const auto look = deadline_after(now, stopped ? until_stopped_for_sure : stuck_policy_.grace);
     const std::scoped_lock lock{mutex_};
-    overdue_.add({call.number, call.info.request, now, look});
+    overdue_.add({call.number, call.info.request, now, look, stopped});
     arm_look();
     return stopped;
 }
@@ -52,33 +57,46 @@ inline bool Session::is_stopped() {
     return process_.is_stopped();
 }
 
+// It has crashed, which may take long with much memory, and must not be disturbed.
+inline bool Session::is_dumping_core() {
+    const std::scoped_lock lock{process_mutex_};
+    return process_.is_dumping_core();
+}
+
 // A request that waits behind others is not stuck: the worker's guard knows which handler runs. A
-// worker that does not run cannot say so; the kernel does.
+// worker that is stopped cannot say so; the kernel does.
 inline void Session::look_at_overdue() {
     connection_.read_available();
     if (!connection_.takes_calls()) return;
-    for (const auto& call : take_overdue()) {
-        probe(call.number, "when call " + std::to_string(call.number) + " (\"" +
-                               std::string{call.request} + "\") expired");
-    }
-}
-
-// Those to look at now, but not what was answered after all.
-inline std::vector<OverdueCall> Session::take_overdue() {
-    const auto unanswered = [this](const OverdueCall& call) {
-        return connection_.is_unanswered(call.number);
-    };
-    const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
     std::vector<OverdueCall> due;
     {
         const std::scoped_lock lock{mutex_};
         due = overdue_.take_due(Clock::now());
     }
-    std::erase_if(due, std::not_fn(unanswered));
+    for (const auto& call : due) {
+        if (connection_.is_unanswered(call.number)) look_at(call);
+    }
     const std::scoped_lock lock{mutex_};
-    for (const auto& call : due) overdue_.add(call.next(deadline_after(Clock::now(), pause)));
     arm_look();
-    return due;
+}
+
+// One that was stopped and runs again is asked now to give the call up, and has its grace.
+inline void Session::look_at(OverdueCall call) {
+    const bool was_stopped = std::exchange(call.stopped, is_stopped());
+    const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
+    call.look = deadline_after(Clock::now(), call.stopped ? until_stopped_for_sure : pause);
+    if (call.stopped || stuck_policy_.action != StuckPolicy::Action::keep) {
+        const std::scoped_lock lock{mutex_};
+        overdue_.add(call);
+    }
+    if (call.stopped && was_stopped) {
+        on_hang("it was stopped by a signal when call " + std::to_string(call.number) + " (\"" +
+                std::string{call.request} + "\") expired");
+    } else if (was_stopped) {
+        send_control(call.number, ControlType::cancel);
+    } else if (!call.stopped) {
+        probe(call.number);
+    }
 }
 
 // The guard's answer.
@@ -105,6 +123,7 @@ inline void Session::on_still_running(std::uint64_t number) {
 
 inline void Session::report_or_kill(const std::string& text) {
     if (shall_replace()) return kill(errc::worker_stuck, text);
+    if (stuck_policy_.action == StuckPolicy::Action::keep) return;
     if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
         output_->say(Severity::warning, text);
     }
@@ -114,14 +133,13 @@ inline void Session::report_or_kill(const std::string& text) {
 
 // Asks the guard about a call, and so whether it can be heard at all. Before the worker's welcome
 // the start timeout is in charge.
-inline void Session::probe(std::uint64_t number, const std::string& when) {
-    // A record would continue it.
-    if (is_stopped()) return on_hang("it was stopped by a signal " + when);
+inline void Session::probe(std::uint64_t number) {
     if (connection_.ready()) {
         const std::scoped_lock lock{mutex_};
         if (!unheard_since_) await_guard(unheard_since_.emplace(Clock::now()));
     }
-    send_control(number, ControlType::probe);
+    const auto record = record_about(number, ControlType::probe);
+    if (!control_.send_unless_behind({record.data(), record.size()})) watch_control_room();
 }
 
 // With mutex_ held.
@@ -147,6 +165,7 @@ inline void Session::on_silence() {
         if (deadline_after(*unheard_since_, stuck_policy_.silence) > Clock::now()) {
             return await_guard(*unheard_since_);  // it has answered, and was asked again
         }
+        if (is_dumping_core()) return await_guard(Clock::now());
     }
     on_hang("its guard thread has not answered for " +
             std::to_string(to_milliseconds(stuck_policy_.silence).count()) + " ms");
@@ -170,13 +189,15 @@ inline void Session::watch_heartbeat(Duration pause) {
 inline void Session::on_heartbeat() {
     const bool has_calls = connection_.has_calls();
     if (!connection_.takes_calls() && !has_calls) return;
-    // Who stopped both may have continued only this side yet: it must be seen twice.
-    const bool look_again = has_calls && !seen_stopped_ && is_stopped();
-    seen_stopped_ = look_again;
-    if (has_calls && !look_again) probe(0, "while it had calls to answer");
+    const bool stopped = has_calls && is_stopped();
+    if (std::exchange(seen_stopped_, stopped) && stopped) {
+        on_hang("it was stopped by a signal while it had calls to answer");
+    } else if (has_calls && !stopped) {
+        probe(0);
+    }
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
-    watch_heartbeat(look_again ? std::chrono::milliseconds{200} : stuck_policy_.heartbeat);
+    watch_heartbeat(stopped ? until_stopped_for_sure : stuck_policy_.heartbeat);
 }
 
 // --- Out of memory

@@ -11,10 +11,12 @@
 #include <tether/exit_status.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -83,6 +85,23 @@ public:
     [[nodiscard]] bool is_stopped() const noexcept {
         const auto info = look(WSTOPPED);
         return info.si_pid != 0 && info.si_code == CLD_STOPPED;
+    }
+
+    [[nodiscard]] bool is_dumping_core() const noexcept {
+#if TETHER_HAS_PROC_CHILDREN
+        std::array<char, 4096> bytes;
+        ProcPath path;
+        path << "/proc/" << pid_ << "/status";
+        const Descriptor file{gone_ ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+        const auto size = retry([&] { return ::read(file.get(), bytes.data(), bytes.size()); });
+        return size > 0 && tells_core_dump({bytes.data(), static_cast<std::size_t>(size)});
+#else
+        return false;
+#endif
+    }
+    // By the contents of its /proc/<pid>/status; since Linux 4.15.
+    static bool tells_core_dump(std::string_view status) noexcept {
+        return status.find("\nCoreDumping:\t1\n") != status.npos;
     }
 
     void signal(int number) const noexcept {
