@@ -31,6 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "messages.hpp"
 #include "processes.hpp"
 
 namespace {
@@ -39,47 +40,9 @@ using namespace std::chrono_literals;
 using bench::Clock;
 using Microseconds = std::chrono::duration<double, std::micro>;
 
-// --- The worker
-
-struct Echo {
-    static constexpr std::string_view name = "echo";
-    using Response = tether::Bytes;
-    tether::Bytes bytes{};
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echo, bytes)
-
-struct Compiled {
-    std::vector<std::string> diagnostics{};
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compiled, diagnostics)
-
-/// As a build tool would ask: nine strings, and four times 80 characters in answer.
-struct Compile {
-    static constexpr std::string_view name = "compile";
-    using Response = Compiled;
-    std::string file{"src/main.cpp"};
-    std::string output{"build/main.o"};
-    std::vector<std::string> flags{"-O2",      "-g",         "-Wall", "-Iinclude",
-                                   "-DNDEBUG", "-std=c++20", "-c"};
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compile, file, output, flags)
-
-struct BenchProtocol {
-    static constexpr std::string_view name = "tether.bench.calls";
-    static constexpr std::uint32_t version = 1;
-    using Requests = tether::Messages<Echo, Compile>;
-};
-
-class Bench final : public tether::Handler<BenchProtocol> {
-    tether::Bytes handle(const Echo& request, tether::CallContext<Echo>&) override {
-        return request.bytes;
-    }
-    Compiled handle(const Compile&, tether::CallContext<Compile>&) override {
-        return {std::vector<std::string>(4, std::string(80, 'd'))};
-    }
-};
-
-using Worker = tether::Worker<BenchProtocol>;
+using bench::Compile;
+using bench::Echo;
+using Worker = tether::Worker<bench::Protocol>;
 
 // --- LIMIT
 
@@ -353,7 +316,8 @@ nlohmann::json measure_all(int rounds) {
 
 int main(int argc, char** argv) {
     if (argc == 2 && std::string_view{argv[1]} == "--exit") return 0;
-    if (const auto exit_code = tether::serve_if_worker<Bench>(argc, argv)) return *exit_code;
+    if (const auto exit_code = tether::serve_if_worker<bench::Handler>(argc, argv))
+        return *exit_code;
     const bench::Options options{{argv + 1, argv + argc}, 15};
     options.write(measure_all(options.rounds()));
     return 0;

@@ -88,9 +88,10 @@ struct RestartPolicy {
 /// A call whose timeout passes ends at once; its handler is asked to stop, but may go on, and calls
 /// behind it wait. Once `grace` is over too, the worker's guard thread is asked whether that
 /// handler still runs: one that waits in line behind a long call without a deadline is not stuck,
-/// however long that takes. A worker that is *stopped* (`SIGSTOP`) when a call expires, and still is
-/// 200 ms later, is stuck; nothing is sent to it meanwhile, since that would continue it. One whose guard thread does not answer for `silence` hangs: no handler, whatever it does
-/// or holds, can keep that thread from answering.
+/// however long that takes. A worker that is *stopped* (`SIGSTOP`) when a call expires, and still
+/// is 200 ms later, is stuck; nothing is sent to it meanwhile, since that would continue it. One
+/// whose guard thread does not answer for `silence` hangs: no handler, whatever it does or holds,
+/// can keep that thread from answering.
 ///
 /// A handler that waits for ever without a deadline looks like one that waits for good reason.
 /// Give its calls a timeout, or a `run_timeout`. And a worker that a debugger holds looks like one
