@@ -140,7 +140,7 @@ struct ExitReport {
     std::optional<std::uint64_t> oom_kills{};
     Limits limits{};            ///< `WorkerOptions::limits`
     std::string note{};         ///< why Tether ended it, where Tether did
-    std::string stderr_tail{};  ///< the last of its stderr, at most `Output` keeps
+    std::string stderr_tail{};  ///< the last it wrote or logged, as much as `Output` keeps
     std::vector<CallInFlight> calls_in_flight{};  ///< what it was asked and had not answered
 };
 

@@ -3,8 +3,10 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/call_front.hpp>
+#include <tether/detail/executor_hold.hpp>
 #include <tether/detail/loopback.hpp>
 #include <tether/detail/options_check.hpp>
+#include <tether/exit_status.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
 #include <tether/worker_state.hpp>
@@ -14,6 +16,7 @@
 #include <concepts>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -53,6 +56,7 @@ public:
     explicit LoopbackWorker(executor_type executor, WorkerOptions options = {})
         : executor_(std::move(executor)) {
         detail::check_options(options);
+        hold_ = detail::ExecutorHold::make(executor_);
         carrier_ = std::make_shared<detail::LoopbackCarrier>(std::move(options),
                                                              detail::handler_type<H>());
     }
@@ -93,14 +97,24 @@ public:
     }
 
     /// Ends pending calls with `errc::stopped`, waits for handlers that run, and destroys the
-    /// handler. Later calls fail until `restart()`.
-    void stop() { carrier_->stop(); }
+    /// handler. Later calls fail until `restart()`. No process has ended: always nothing.
+    std::optional<ExitStatus> stop() {
+        carrier_->stop();
+        return std::nullopt;
+    }
 
     /// The same with `errc::worker_killed`; the next call makes a fresh handler.
     void kill() { carrier_->kill(); }
 
     /// Stops it; the next call makes a fresh handler.
     void restart() { carrier_->restart(); }
+
+    /// As `Worker::ref` and `Worker::unref`.
+    void ref() { hold_->take(); }
+    void unref() { hold_->release(); }
+
+    /// Always nothing: there is no process.
+    [[nodiscard]] std::optional<ExitReport> last_exit() const { return std::nullopt; }
 
     /// Always 0: there is no process.
     [[nodiscard]] std::int64_t pid() const noexcept { return 0; }
@@ -114,6 +128,7 @@ public:
 
 private:
     executor_type executor_;
+    std::shared_ptr<detail::ExecutorHold> hold_;
     std::shared_ptr<detail::LoopbackCarrier> carrier_;
 };
 

@@ -1,9 +1,12 @@
 #include <tether/loopback_worker.hpp>
+#include <tether/worker.hpp>
 
 #include <asio/io_context.hpp>
 
 #include <atomic>
 #include <chrono>
+#include <concepts>
+#include <cstdint>
 #include <exception>
 #include <future>
 #include <memory>
@@ -505,6 +508,36 @@ TEST_CASE_METHOD(FreshStage, "a worker can be moved, and never used costs nothin
     CHECK(stage().made.value() == 1);
     context.run();  // an idle worker holds nobody up
     CHECK(context.stopped());
+}
+
+/// What code can do that is a template over the worker's type.
+template <class W>
+concept WorkerLike = requires(W& worker, const W& shown) {
+    { worker.call(Count{}) } -> std::same_as<int>;
+    { worker.stop() } -> std::same_as<std::optional<tether::ExitStatus>>;
+    worker.kill();
+    worker.restart();
+    worker.ref();
+    worker.unref();
+    { shown.last_exit() } -> std::same_as<std::optional<tether::ExitReport>>;
+    { shown.pid() } -> std::same_as<std::int64_t>;
+    { shown.generation() } -> std::same_as<std::uint64_t>;
+    { shown.state() } -> std::same_as<tether::WorkerState>;
+};
+static_assert(WorkerLike<Worker> && WorkerLike<tether::Worker<Worker::protocol_type>>);
+
+TEST_CASE_METHOD(FreshStage, "a worker that is ref'd keeps run() alive, until it is not") {
+    asio::io_context context;
+    Worker worker{context};
+    worker.ref();
+    worker.ref();
+    CHECK(context.run_for(std::chrono::milliseconds{20}) == 0);
+    CHECK_FALSE(context.stopped());
+    worker.unref();
+    context.run();
+    CHECK(context.stopped());
+    CHECK_FALSE(worker.last_exit());
+    CHECK_FALSE(worker.stop());
 }
 
 TEST_CASE("a codec that throws what is no exception gives a codec error") {

@@ -155,12 +155,28 @@ struct CallSignature<R> {
     using type = void(std::exception_ptr);
 };
 
+#if defined(ASIO_HAS_CONCEPTS)
+template <class Token, class Signature>
+inline constexpr bool is_completion_token = asio::completion_token_for<Token, Signature>;
+#else
+template <class Token, class Signature>
+inline constexpr bool is_completion_token = true;  // Asio finds out, in more words
+#endif
+
 template <class P, class Carrier, class R, class Token>
 auto initiate_call(const std::shared_ptr<Carrier>& carrier, const asio::any_io_executor& executor,
                    R request, CallOptions<R> options, Token&& token) {
     using Signature = typename CallSignature<R>::type;
-    return asio::async_initiate<Token, Signature>(InitiateCall<P, Carrier>{carrier, executor},
-                                                  token, std::move(request), std::move(options));
+    static_assert(
+        is_completion_token<Token, Signature>,
+        "the last argument must be a completion token, such as asio::use_future, or a "
+        "function that takes (std::exception_ptr, Response), or only (std::exception_ptr) "
+        "where the response is void");
+    if constexpr (is_completion_token<Token, Signature>) {
+        return asio::async_initiate<Token, Signature>(InitiateCall<P, Carrier>{carrier, executor},
+                                                      token, std::move(request),
+                                                      std::move(options));
+    }
 }
 
 }  // namespace detail
