@@ -5,6 +5,11 @@
 
 #include <tether/tether.hpp>
 
+#include <asio/awaitable.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+#include <asio/use_awaitable.hpp>
 #include <asio/use_future.hpp>
 #include <nlohmann/json.hpp>
 
@@ -212,29 +217,82 @@ void compare_async(bench::Table& table) {
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
-/// 64 calls under way, all the time.
+asio::awaitable<void> call_from_a_coroutine(Worker& worker, int count) {
+    const Echo request{bytes_of(64)};
+    while (count-- > 0) {
+        const auto answer = co_await worker.async_call(request, asio::use_awaitable);
+        if (answer.size() != 64) throw std::runtime_error("a wrong answer");
+    }
+}
+
+void compare_coroutine(bench::Table& table) {
+    asio::io_context context;
+    Worker worker{context};
+    Limit limit{64, 64};
+    const auto run = [&](int count) {
+        asio::co_spawn(context, call_from_a_coroutine(worker, count), asio::detached);
+        context.restart();
+        context.run();
+    };
+    run(1);
+    compare_placed(
+        table, "W1: from a coroutine", worker, [&] { return each(1, [&] { run(1000); }) / 1000.0; },
+        limit, [&] { return each(1000, [&] { limit.call(); }); });
+}
+
+/// The time of one of `count` calls, `depth` of which are under way all the time.
+bench::Milliseconds pipeline(Worker& worker, std::size_t depth, std::size_t count) {
+    const auto start = Clock::now();
+    std::deque<std::future<tether::Bytes>> under_way;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (under_way.size() == depth) {
+            under_way.front().get();
+            under_way.pop_front();
+        }
+        under_way.push_back(worker.async_call(Echo{bytes_of(64)}, asio::use_future));
+    }
+    for (auto& result : under_way) result.get();
+    return (Clock::now() - start) / double(count);
+}
+
 void compare_pipeline(bench::Table& table) {
     constexpr std::size_t depth = 64;
     constexpr std::size_t count = 20'000;
     Worker worker;
     Limit limit{64, 64};
-    const auto run = [&] {
-        std::deque<std::future<tether::Bytes>> under_way;
-        for (std::size_t i = 0; i < count; ++i) {
-            if (under_way.size() == depth) {
-                under_way.front().get();
-                under_way.pop_front();
-            }
-            under_way.push_back(worker.async_call(Echo{bytes_of(64)}, asio::use_future));
-        }
-        for (auto& result : under_way) result.get();
-    };
     worker.call(Echo{bytes_of(64)});
-    const auto per_call = [](bench::Milliseconds time) { return time / double(count); };
+    const auto bare = [&] {
+        return each(1, [&] { limit.pipeline(depth, count); }) / double(count);
+    };
     compare_placed(
         table, "W2: one of 64 calls in flight, futures", worker,
-        [&] { return per_call(each(1, run)); }, limit,
-        [&] { return per_call(each(1, [&] { limit.pipeline(depth, count); })); });
+        [&] { return pipeline(worker, depth, count); }, limit, bare);
+}
+
+/// What must not grow: the time of a call with the number of others, before it, beside it, and in
+/// other workers.
+void compare_growth(bench::Table& table) {
+    Worker worker;
+    const Echo request{bytes_of(64)};
+    const auto calls = [&](Worker& called) { return each(2000, [&] { called.call(request); }); };
+    worker.call(request);
+    table.compare(
+        "growth: one of 10,000 calls in flight; bare: one of 64",
+        [&] { return pipeline(worker, 10'000, 40'000); },
+        [&] { return pipeline(worker, 64, 40'000); });
+    each(300'000, [&] { worker.call(request); });
+    Worker young;
+    table.compare(
+        "growth: a call after 300,000 others; bare: to a new worker", [&] { return calls(worker); },
+        [&] { return calls(young); });
+    table.compare(
+        "growth: a call with 200 open workers; bare: with two",
+        [&] {
+            std::deque<Worker> others(198);
+            for (auto& other : others) other.call(request);
+            return calls(young);
+        },
+        [&] { return calls(young); });
 }
 
 void compare_typed(bench::Table& table, const std::string& what,
@@ -302,6 +360,7 @@ nlohmann::json measure_all(int rounds) {
     compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 30us});
     compare_echo(table, "W1: the same over TCP", 64, 1000, {.transport = tether::Transport::tcp});
     compare_async(table);
+    compare_coroutine(table);
     compare_pipeline(table);
     compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);
     compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2);
@@ -309,6 +368,7 @@ nlohmann::json measure_all(int rounds) {
     compare_typed(table, "W4: the same with spin", {.spin = 30us});
     compare_start(table);
     compare_callers(table);
+    compare_growth(table);
     return table.json();
 }
 

@@ -217,7 +217,7 @@ private:
         return ratio(small ? milliseconds * 1000 : milliseconds) + (small ? " us" : " ms");
     }
     static nlohmann::json number(double value) {
-        return value == never.count() ? nlohmann::json{nullptr} : nlohmann::json(value);
+        return value == never.count() ? nlohmann::json(nullptr) : nlohmann::json(value);
     }
 
     int rounds_;

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <csignal>
-#include <cstddef>
 
 #include <poll.h>
 #include <sys/syscall.h>
@@ -20,13 +19,10 @@ namespace {
 bool dies_when_looked_at = false;
 
 // Its descendants, one below the other in sessions of their own, hold the pipe open.
-[[noreturn]] void descend(std::size_t generations, int pipe) {
-    ::setsid();
-    if (generations == 0) {
-        (void)!::write(pipe, "x", 1);
-    } else if (::fork() == 0) {
-        descend(generations - 1, pipe);
-    }
+[[noreturn]] void descend(int generations, int pipe) {
+    do ::setsid();
+    while (generations-- > 0 && ::fork() == 0);
+    if (generations < 0) (void)!::write(pipe, "x", 1);
     ::alarm(60);
     for (;;) ::pause();
 }
