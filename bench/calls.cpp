@@ -7,7 +7,6 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/use_future.hpp>
@@ -20,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <future>
 #include <stdexcept>
@@ -230,7 +230,9 @@ void compare_coroutine(bench::Table& table) {
     Worker worker{context};
     Limit limit{64, 64};
     const auto run = [&](int count) {
-        asio::co_spawn(context, call_from_a_coroutine(worker, count), asio::detached);
+        asio::co_spawn(context, call_from_a_coroutine(worker, count), [](std::exception_ptr error) {
+            if (error) std::rethrow_exception(error);
+        });
         context.restart();
         context.run();
     };
@@ -240,7 +242,7 @@ void compare_coroutine(bench::Table& table) {
         limit, [&] { return each(1000, [&] { limit.call(); }); });
 }
 
-/// The time of one of `count` calls, `depth` of which are under way all the time.
+/// The time of one of `count` calls, up to `depth` of which are under way at a time.
 bench::Milliseconds pipeline(Worker& worker, std::size_t depth, std::size_t count) {
     const auto start = Clock::now();
     std::deque<std::future<tether::Bytes>> under_way;

@@ -67,8 +67,9 @@ T from_dom(const nlohmann::json& dom) {
 /// strings carry any bytes, so that a path need not be UTF-8.
 ///
 /// This codec and the next two refuse to decode what is nested more than 256 levels deep. A number
-/// is converted to its member's type by a cast, as nlohmann/json does it: 3.9 becomes 3, and what
-/// is out of range some number. Where the other side is not trusted, check in `from_json`.
+/// is converted to its member's type by a cast, as nlohmann/json does it: 3.9 becomes 3, and a
+/// floating-point number out of range is undefined behaviour. Where the other side is not trusted,
+/// check in `from_json`.
 struct MessagePackCodec {
     static constexpr std::string_view name = "msgpack";
 

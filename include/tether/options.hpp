@@ -89,7 +89,7 @@ struct RestartPolicy {
 /// behind it wait. Once `grace` is over too, the worker's guard thread is asked whether that
 /// handler still runs: one that waits in line behind a long call without a deadline is not stuck,
 /// however long that takes. A worker that is *stopped* (`SIGSTOP`) when a call expires, and still
-/// is 200 ms later, is stuck; nothing is sent to it meanwhile, since that would continue it. One
+/// is 200 ms later, is stuck; meanwhile it is not told, since that would continue it. One
 /// whose guard thread does not answer for `silence` hangs: no handler, whatever it does or holds,
 /// can keep that thread from answering.
 ///
@@ -112,7 +112,8 @@ struct StuckPolicy {
     /// From the deadline on, for the handler to notice `stop_requested()` and return.
     Duration grace = std::chrono::seconds{2};
 
-    /// For the guard thread to answer when it is asked.
+    /// For the guard thread to answer when it is asked. A worker that is writing its core has six
+    /// times as long.
     Duration silence = std::chrono::seconds{10};
 
     /// How often a worker that has calls to answer is looked at whether or not one has expired: is

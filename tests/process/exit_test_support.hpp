@@ -17,7 +17,7 @@ inline void check_quick_end(Scene& scene, Host& host, const std::string& status,
     TETHER_TELL_STORY(scene, host);
     INFO(what << ", left: " << Scene::describe(left));
     CHECK(left.empty());
-    CHECK(took < soon);
+    CHECK(took < within(Milliseconds{2500}));
 }
 
 }  // namespace tether_lifetime

@@ -21,8 +21,8 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 // Who stops both processes may continue the parent first: a worker must be seen to be stopped
-// twice, with this time between. And no record is sent to one that is stopped: it would continue
-// it.
+// twice, with this time between. And no record about an expired call is sent to one that
+// is stopped: it would continue it.
 inline constexpr Duration until_stopped_for_sure = std::chrono::milliseconds{200};
 
 // --- Stuck
@@ -67,7 +67,7 @@ inline bool Session::is_dumping_core() {
 // worker that is stopped cannot say so; the kernel does.
 inline void Session::look_at_overdue() {
     connection_.read_available();
-    if (!connection_.takes_calls()) return;
+    if (!connection_.takes_calls() && !connection_.has_calls()) return;
     std::vector<OverdueCall> due;
     {
         const std::scoped_lock lock{mutex_};
@@ -136,8 +136,12 @@ inline void Session::report_or_kill(const std::string& text) {
 inline void Session::probe(std::uint64_t number) {
     if (connection_.ready()) {
         const std::scoped_lock lock{mutex_};
-        if (!unheard_since_) await_guard(unheard_since_.emplace(Clock::now()));
+        if (!unheard_since_) {
+            await_guard(unheard_since_.emplace(Clock::now()));
+            return send_control(number, ControlType::probe);
+        }
     }
+    // It has one to answer already.
     const auto record = record_about(number, ControlType::probe);
     if (!control_.send_unless_behind({record.data(), record.size()})) watch_control_room();
 }
@@ -165,7 +169,12 @@ inline void Session::on_silence() {
         if (deadline_after(*unheard_since_, stuck_policy_.silence) > Clock::now()) {
             return await_guard(*unheard_since_);  // it has answered, and was asked again
         }
-        if (is_dumping_core()) return await_guard(Clock::now());
+        // A stop is judged by those who look twice.
+        const bool patient =
+            is_stopped() ||
+            (is_dumping_core() &&
+             Clock::now() < deadline_after(*unheard_since_, 6 * stuck_policy_.silence));
+        if (patient) return await_guard(Clock::now());
     }
     on_hang("its guard thread has not answered for " +
             std::to_string(to_milliseconds(stuck_policy_.silence).count()) + " ms");
