@@ -20,17 +20,13 @@
 #include <vector>
 
 #include "common.hpp"
+#include "messages.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 
-struct Echo {
-    static constexpr std::string_view name = "echo";
-    using Response = tether::Bytes;
-    tether::Bytes bytes{};
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echo, bytes)
+using bench::Echo;
 
 struct Compiled {
     bool ok = false;
