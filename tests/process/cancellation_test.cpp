@@ -109,8 +109,9 @@ TEST_CASE("the handler's stop_token() runs callbacks", "[process][cancel]") {
         CHECK(gate.hear(Gate::stopped));
     }
     // A deadline is told in the same way.
-    CHECK(error_of([&] { worker.call(AwaitToken{gate.path()}, {.timeout = 50ms}); }).code() ==
-          errc::timeout);
+    CHECK(error_of([&] {
+              worker.call(AwaitToken{gate.path()}, {.timeout = expires_in_handler});
+          }).code() == errc::timeout);
     CHECK(gate.hear(Gate::stopped));
 }
 

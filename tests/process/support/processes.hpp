@@ -23,16 +23,13 @@
 #include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 
 namespace tether_test {
 
 using Clock = std::chrono::steady_clock;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr int slowness = 4;
-#else
-inline constexpr int slowness = 1;
-#endif
+inline constexpr int slowness = instrumented ? 4 : 1;
 
 /// Longer than anything that goes well takes, on a loaded machine too.
 inline constexpr auto patience = std::chrono::seconds{20} * slowness;
@@ -40,6 +37,10 @@ inline constexpr auto patience = std::chrono::seconds{20} * slowness;
 /// What is promised at once or within some 100 ms, plus what a loaded machine may add. Shorter than
 /// everything that the tests' workers have to time out.
 inline constexpr auto soon = std::chrono::seconds{4} * slowness;
+
+/// The timeout of a call that must expire while its handler runs: long enough for the handler of a
+/// worker that is there to begin. One that has not begun by then is not begun any more.
+inline constexpr auto expires_in_handler = std::chrono::milliseconds{500} * slowness;
 
 /// Waits for a condition. False: it did not come true in time.
 template <class Condition>
