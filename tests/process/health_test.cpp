@@ -3,6 +3,7 @@
 
 #include <asio/use_future.hpp>
 
+#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -40,8 +41,9 @@ TEST_CASE("a handler that ignores its deadline is replaced with its worker", "[p
     const TemporaryFolder folder;
     Gate gate{folder / "gate"};
     TestWorker worker{impatient()};
+    worker.call(Nothing{});
     const auto error = error_of([&] {
-        worker.call(SpinForever{gate.path(), true}, {.timeout = 200ms});
+        worker.call(SpinForever{gate.path(), true}, {.timeout = expires_in_handler});
     });
     CHECK(error.code() == errc::timeout);
     CHECK(error.code() == errc::outcome_unknown);
@@ -76,8 +78,9 @@ TEST_CASE("calls behind a stuck handler: those that may be sent again are", "[pr
     const TemporaryFolder folder;
     Gate gate{folder / "gate"};
     TestWorker worker{impatient()};
-    auto stuck =
-        worker.async_call(SpinForever{gate.path(), true}, {.timeout = 200ms}, asio::use_future);
+    worker.call(Nothing{});
+    auto stuck = worker.async_call(SpinForever{gate.path(), true}, {.timeout = expires_in_handler},
+                                   asio::use_future);
     REQUIRE(gate.hear_entered());
     auto again = worker.async_call(Add{1, 2}, asio::use_future);
     auto once = worker.async_call(Count{}, asio::use_future);
@@ -170,6 +173,50 @@ TEST_CASE("a worker that is stopped only for a moment when a call expires is ask
     WARN("not tried: the machine is too busy");
 }
 
+/// Lets a call expire while its worker is stopped, keeps the background thread from looking for
+/// long, as if the parent were stopped as well, and continues the worker soon after that thread.
+/// False: not soon enough.
+bool is_continued_after_the_parent(TestWorker& worker) {
+    worker.call(Nothing{});
+    const auto pid = worker.pid();
+    std::promise<void> entered;
+    std::promise<void> leave;
+    worker.async_call(Nothing{}, [&](std::exception_ptr) {
+        entered.set_value();
+        leave.get_future().wait_for(patience);
+    });
+    entered.get_future().get();
+    ::kill(static_cast<::pid_t>(pid), SIGSTOP);
+    CHECK(eventually([&] { return process_state(pid) == 'T'; }));
+    CHECK(error_of([&] { worker.call(Nothing{}, {.timeout = 20ms}); }).code() == errc::timeout);
+    CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, 1000ms));
+
+    const Stopwatch since_the_parent;
+    leave.set_value();
+    const bool replaced = eventually([&] { return worker.pid() != pid; }, 50ms);
+    ::kill(static_cast<::pid_t>(pid), SIGCONT);
+    if (since_the_parent.elapsed() >= 150ms) return false;
+    CHECK_FALSE(replaced);
+    return true;
+}
+
+TEST_CASE("a parent that was stopped together with its worker may be continued first",
+          "[process][F2][F41]") {
+    const Census census;
+    auto options = options_for();
+    options.stuck.grace = patience;
+    TestWorker worker{options};
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        worker.call(Nothing{});
+        const auto pid = worker.pid();
+        if (!is_continued_after_the_parent(worker)) continue;
+        worker.call(Nothing{});
+        CHECK(worker.pid() == pid);
+        return;
+    }
+    WARN("not tried: the machine is too busy");
+}
+
 TEST_CASE("a worker that stays stopped may be kept", "[process][F41]") {
     const Census census;
     auto options = impatient(StuckPolicy::Action::keep);
@@ -192,7 +239,9 @@ TEST_CASE("a stuck worker may be kept", "[process][F40]") {
     auto options = impatient(StuckPolicy::Action::keep);
     options.stop = {.drain = 10ms, .terminate = 10ms};
     TestWorker worker{options};
-    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = 100ms}), CallError);
+    worker.call(Nothing{});
+    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = expires_in_handler}),
+                    CallError);
     const auto pid = worker.pid();
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
 }
@@ -225,7 +274,9 @@ TEST_CASE("a stuck worker may be reported", "[process][F40]") {
     options.stop = {.drain = 10ms, .terminate = 10ms};
     options.output = warnings.output();
     TestWorker worker{options};
-    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = 100ms}), CallError);
+    worker.call(Nothing{});
+    CHECK_THROWS_AS(worker.call(SpinForever{gate.path(), true}, {.timeout = expires_in_handler}),
+                    CallError);
     const auto pid = worker.pid();
     CHECK(eventually([&] { return !warnings.lines().empty(); }));
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
@@ -253,7 +304,8 @@ TEST_CASE("a worker that hangs as a whole is replaced", "[process][F41]") {
     const auto pid = worker->pid();
 
     const Await wait{gate.path(), false};
-    CHECK(error_of([&] { worker->call(wait, {.timeout = 100ms}); }).code() == errc::timeout);
+    CHECK(error_of([&] { worker->call(wait, {.timeout = expires_in_handler}); }).code() ==
+          errc::timeout);
 
     CHECK(ends_soon(*worker, pid));
     CHECK(worker->call(Count{}) == 1);
@@ -347,7 +399,8 @@ TEST_CASE("with several handlers a stuck worker finishes the others first", "[pr
     auto slow = worker.async_call(Await{gate.path(), true}, asio::use_future);
     REQUIRE(gate.hear_entered());
     const auto pid = worker.pid();
-    CHECK_THROWS_AS(worker.call(SpinForever{stuck.path(), false}, {.timeout = 100ms}), CallError);
+    CHECK_THROWS_AS(worker.call(SpinForever{stuck.path(), false}, {.timeout = expires_in_handler}),
+                    CallError);
     auto next = worker.async_call(Count{}, asio::use_future);
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, while_nothing_happens));
 

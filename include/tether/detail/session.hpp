@@ -118,7 +118,6 @@ public:
         if (finished_) return true;
         if (!ended_) ended_ = reap();
         if (!ended_) return false;
-        close_watches();
         // What it said and answered before it ended still counts; but not what a stranger, who
         // holds a copy of its connection, may go on to say.
         for (int round = 0; round < 64 && connection_.read_available(); ++round) {
@@ -342,9 +341,11 @@ private:
         if (on_end_) {
             const SessionEnd end{report, CallError{cause, to_string(*report), report}, expected,
                                  ready, !report->calls_in_flight.empty()};
-            std::exchange(on_end_, nullptr)(end);
+            on_end_(end);
+            on_end_ = nullptr;
         }
         connection_.finish(cause, is_by_itself(why), report);
+        close_watches();  // not before: whoever watches collects again
         close_descriptors();
         runtime_.remove(shared_from_this());
     }
@@ -431,7 +432,7 @@ private:
     std::optional<TimePoint> unheard_since_;
     bool hang_reported_ = false;  // since it was heard last
 
-    bool seen_stopped_ = false;  // by the heartbeat
+    std::optional<TimePoint> second_look_;  // of the heartbeat, at a worker that was stopped
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;

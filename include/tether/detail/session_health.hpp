@@ -25,6 +25,11 @@ namespace detail {
 // is stopped: it would continue it.
 inline constexpr Duration until_stopped_for_sure = std::chrono::milliseconds{200};
 
+// A second look that comes much too late, since this process was stopped as well, is a first one.
+inline bool is_in_time(TimePoint second_look) noexcept {
+    return Clock::now() < deadline_after(second_look, until_stopped_for_sure);
+}
+
 // --- Stuck
 
 // A call has expired, its request had left. True: the worker does not run at all, and is not to be
@@ -83,16 +88,17 @@ inline void Session::look_at_overdue() {
 // One that was stopped and runs again is asked now to give the call up, and has its grace.
 inline void Session::look_at(OverdueCall call) {
     const bool was_stopped = std::exchange(call.stopped, is_stopped());
+    const bool for_sure = was_stopped && is_in_time(call.look);
     const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
     call.look = deadline_after(Clock::now(), call.stopped ? until_stopped_for_sure : pause);
     if (call.stopped || stuck_policy_.action != StuckPolicy::Action::keep) {
         const std::scoped_lock lock{mutex_};
         overdue_.add(call);
     }
-    if (call.stopped && was_stopped) {
+    if (call.stopped && for_sure) {
         on_hang("it was stopped by a signal when call " + std::to_string(call.number) + " (\"" +
                 std::string{call.request} + "\") expired");
-    } else if (was_stopped) {
+    } else if (was_stopped && !call.stopped) {
         send_control(call.number, ControlType::cancel);
     } else if (!call.stopped) {
         probe(call.number);
@@ -199,9 +205,13 @@ inline void Session::on_heartbeat() {
     const bool has_calls = connection_.has_calls();
     if (!connection_.takes_calls() && !has_calls) return;
     const bool stopped = has_calls && is_stopped();
-    if (std::exchange(seen_stopped_, stopped) && stopped) {
+    const bool for_sure = second_look_ && is_in_time(*second_look_);
+    second_look_.reset();
+    if (stopped && for_sure) {
         on_hang("it was stopped by a signal while it had calls to answer");
-    } else if (has_calls && !stopped) {
+    } else if (stopped) {
+        second_look_ = deadline_after(Clock::now(), until_stopped_for_sure);
+    } else if (has_calls) {
         probe(0);
     }
     const std::scoped_lock watching{watching_};

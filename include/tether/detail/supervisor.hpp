@@ -374,14 +374,16 @@ private:
         if (error) throw CallError{*error};
     }
 
+    // What may throw comes first: it is called again then.
     void on_end(const SessionEnd& end) {
+        auto text = end.expected ? std::string{} : to_string(*end.report);
         const Lock lock{mutex_};
-        last_exit_ = end.report;
-        ended_generation_ = std::max(ended_generation_, end.report->generation);
         if (!end.expected) {
             budget_.record_failure(Clock::now());
-            last_error_text_ = to_string(*end.report);
+            last_error_text_ = std::move(text);
         }
+        last_exit_ = end.report;
+        ended_generation_ = std::max(ended_generation_, end.report->generation);
         // Nobody was told of a start that failed: the next call is.
         if (!end.expected && !end.was_ready && !end.seen) failed_start_ = end.error;
         if (session_ != nullptr && session_->generation() == end.report->generation) {
