@@ -1,7 +1,7 @@
 // What a call costs, as a multiple of what two processes need that write to and read from a Unix
 // socket pair without any framing (LIMIT), in the same run: rounds of both alternate. Linux.
 //
-//     tether_bench_calls [--rounds=N] [--json=FILE]
+//     tether_bench_calls [--rounds=N] [--json=FILE] [--only=TEXT]
 
 #include <tether/tether.hpp>
 
@@ -13,8 +13,10 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -257,6 +259,37 @@ bench::Milliseconds pipeline(Worker& worker, std::size_t depth, std::size_t coun
     return (Clock::now() - start) / double(count);
 }
 
+/// The same with callbacks, each of which makes the next call.
+class Chain {
+public:
+    Chain(Worker& worker, std::size_t count)
+        : worker_(worker), left_(static_cast<std::ptrdiff_t>(count)) {}
+
+    bench::Milliseconds run(std::size_t depth) {
+        const auto start = Clock::now();
+        const double count = double(left_);
+        under_way_ = depth;
+        for (std::size_t i = 0; i < depth; ++i) call();
+        done_.get_future().get();
+        return (Clock::now() - start) / count;
+    }
+
+private:
+    void call() {
+        worker_.async_call(request_, [this](std::exception_ptr error, const tether::Bytes&) {
+            if (error) std::rethrow_exception(error);
+            if (left_.fetch_sub(1) > 1) return call();
+            if (--under_way_ == 0) done_.set_value();
+        });
+    }
+
+    Worker& worker_;
+    const Echo request_{bytes_of(64)};
+    std::atomic<std::ptrdiff_t> left_;
+    std::atomic<std::size_t> under_way_{0};
+    std::promise<void> done_;
+};
+
 void compare_pipeline(bench::Table& table) {
     constexpr std::size_t depth = 64;
     constexpr std::size_t count = 20'000;
@@ -269,6 +302,12 @@ void compare_pipeline(bench::Table& table) {
     compare_placed(
         table, "W2: one of 64 calls in flight, futures", worker,
         [&] { return pipeline(worker, depth, count); }, limit, bare);
+    compare_placed(
+        table, "W2: one of 64 calls in flight, callbacks", worker,
+        [&] {
+            return Chain{worker, count}.run(depth);
+        },
+        limit, bare);
 }
 
 /// What must not grow: the time of a call with the number of others, before it, beside it, and in
@@ -356,8 +395,8 @@ void compare_callers(bench::Table& table) {
     }
 }
 
-nlohmann::json measure_all(int rounds) {
-    bench::Table table{"one call", rounds, bench::Table::Unit::microseconds};
+nlohmann::json measure_all(const bench::Options& options) {
+    bench::Table table{"one call", options, bench::Table::Unit::microseconds};
     compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
     compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 30us});
     compare_echo(table, "W1: the same over TCP", 64, 1000, {.transport = tether::Transport::tcp});
@@ -381,6 +420,6 @@ int main(int argc, char** argv) {
     if (const auto exit_code = tether::serve_if_worker<bench::Handler>(argc, argv))
         return *exit_code;
     const bench::Options options{{argv + 1, argv + argc}, 15};
-    options.write(measure_all(options.rounds()));
+    options.write(measure_all(options));
     return 0;
 }

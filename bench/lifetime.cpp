@@ -2,7 +2,7 @@
 // worker to the error of its caller, from the end of main to that of the process. Beside each, in
 // the same run, a bare program that forks children with a pipe to each. Linux.
 //
-//     tether_bench_lifetime [--rounds=N] [--json=FILE]
+//     tether_bench_lifetime [--rounds=N] [--json=FILE] [--only=TEXT]
 
 #include <tether/tether.hpp>
 
@@ -208,8 +208,8 @@ Milliseconds until_end_of_pipe() {
     return end - start;
 }
 
-nlohmann::json measure_all(int rounds) {
-    bench::Table table{"from ... to ...", rounds};
+nlohmann::json measure_all(const bench::Options& options) {
+    bench::Table table{"from ... to ...", options};
     const std::pair<const char*, std::pair<int, const char*>> deaths[] = {
         {"parent's SIGKILL to the last process gone, idle worker", {1, "idle"}},
         {"the same, worker in a busy loop", {1, "busy"}},
@@ -243,6 +243,6 @@ int main(int argc, char** argv) {
                                         : be_bare_host(count, arguments[2]);
     }
     const bench::Options options{arguments, 10};
-    options.write(measure_all(options.rounds()));
+    options.write(measure_all(options));
     return 0;
 }

@@ -170,22 +170,47 @@ private:
     Process process_;
 };
 
+/// --rounds=N, --json=FILE, and --only=TEXT: the rows with that text in their names.
+class Options {
+public:
+    Options(const std::vector<std::string>& arguments, int rounds) : rounds_(rounds) {
+        for (const auto& argument : arguments) {
+            if (argument.starts_with("--rounds=")) rounds_ = std::atoi(argument.c_str() + 9);
+            if (argument.starts_with("--json=")) file_ = argument.substr(7);
+            if (argument.starts_with("--only=")) only_ = argument.substr(7);
+        }
+    }
+    [[nodiscard]] int rounds() const noexcept { return std::max(1, rounds_); }
+    [[nodiscard]] bool wants(std::string_view what) const noexcept {
+        return what.find(only_) != std::string_view::npos;
+    }
+    void write(const nlohmann::json& json) const {
+        if (!file_.empty()) std::ofstream{file_} << json.dump(2) << '\n';
+    }
+
+private:
+    int rounds_;
+    std::string file_{};
+    std::string only_{};
+};
+
 /// Median and worst of something, and of the same without Tether; the rounds of both alternate.
 class Table {
 public:
     enum class Unit { milliseconds, microseconds };
 
-    Table(const std::string& what, int rounds, Unit unit = Unit::milliseconds)
-        : rounds_(rounds), unit_(unit) {
+    Table(const std::string& what, Options options, Unit unit = Unit::milliseconds)
+        : options_(std::move(options)), unit_(unit) {
         std::printf("%-72s %10s %10s %10s %10s %7s\n", what.c_str(), "tether", "worst", "bare",
                     "worst", "ratio");
     }
 
     void compare(const std::string& what, const std::function<Milliseconds()>& with_tether,
                  const std::function<Milliseconds()>& bare) {
+        if (!options_.wants(what)) return;
         std::vector<double> ours;
         std::vector<double> theirs;
-        for (int round = 0; round < rounds_; ++round) {
+        for (int round = 0; round < options_.rounds(); ++round) {
             ours.push_back(with_tether().count());
             theirs.push_back(bare().count());
         }
@@ -220,28 +245,9 @@ private:
         return value == never.count() ? nlohmann::json(nullptr) : nlohmann::json(value);
     }
 
-    int rounds_;
+    Options options_;
     Unit unit_;
     nlohmann::json json_ = nlohmann::json::array();
-};
-
-/// --rounds=N and --json=FILE.
-class Options {
-public:
-    Options(const std::vector<std::string>& arguments, int rounds) : rounds_(rounds) {
-        for (const auto& argument : arguments) {
-            if (argument.starts_with("--rounds=")) rounds_ = std::atoi(argument.c_str() + 9);
-            if (argument.starts_with("--json=")) file_ = argument.substr(7);
-        }
-    }
-    [[nodiscard]] int rounds() const noexcept { return std::max(1, rounds_); }
-    void write(const nlohmann::json& json) const {
-        if (!file_.empty()) std::ofstream{file_} << json.dump(2) << '\n';
-    }
-
-private:
-    int rounds_;
-    std::string file_{};
 };
 
 }  // namespace bench

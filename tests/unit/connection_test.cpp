@@ -1,7 +1,10 @@
 // All calls to one worker, without one: this file is the worker, and the owner too.
 #include <tether/detail/connection.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <ctime>
 #include <memory>
 #include <string>
@@ -30,12 +33,16 @@ public:
     void watch_room() override {}
     void unwatch_connection() override {}
     void watch_deadline(TimePoint when) override { deadline = when; }
+    [[nodiscard]] bool on_background_thread() const noexcept override { return in_background; }
+    void let_others_run() override { ++flushes; }
     void on_given_up(const Call& call, errc) override { given_up.push_back(call.number); }
     void on_error_answer(const ErrorAnswer& answer) override { causes.push_back(answer.cause); }
     void on_drained() override { ++drained; }
     void on_lost(const std::string& text) override { lost.push_back(text); }
     void on_violation(errc, const std::string& text) override { violations.push_back(text); }
 
+    bool in_background = false;
+    int flushes = 0;  // that are due
     int input_watches = 0;
     int drained = 0;
     TimePoint deadline{};
@@ -83,6 +90,12 @@ public:
         say({type, 0, call.number, std::move(payload)});
         connection_->read_available();
     }
+    /// How many bytes have arrived at the worker since the last time.
+    std::ptrdiff_t heard() {
+        std::array<char, 65536> bytes{};
+        return std::max<std::ptrdiff_t>(
+            ::recv(worker_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT), 0);
+    }
     void hang_up() {
         worker_.reset();
         connection_->read_available();
@@ -94,6 +107,50 @@ private:
     Descriptor worker_;
     std::unique_ptr<Connection> connection_;
 };
+
+TEST_CASE("what the handlers on the background thread ask for leaves together") {
+    Fixture connection;
+    Waiting alone;
+    connection->submit(alone);
+    const auto one = connection.heard();
+    REQUIRE(one > 0);
+
+    connection.owner.in_background = true;
+    std::array<Waiting, 3> calls;
+    for (auto& call : calls) connection->submit(call);
+    CHECK(connection.owner.flushes == 1);
+    CHECK(connection.heard() == 0);
+
+    Waiting another;
+    SECTION("once the others have run") {
+        connection->on_others_ran();
+        CHECK(connection.heard() == 3 * one);
+        connection->submit(another);
+        CHECK(connection.owner.flushes == 2);
+        connection->on_others_ran();
+        CHECK(connection.heard() == one);
+    }
+    SECTION("at the latest with the next of another thread, and in its order") {
+        connection.owner.in_background = false;
+        connection->submit(another);
+        CHECK(connection.heard() == 4 * one);
+        connection->on_others_ran();
+        CHECK(connection.heard() == 0);
+    }
+    SECTION("at the latest with a large one") {
+        another.message.payload().append(Outbox::copy_limit, 'x');
+        another.message.seal();
+        connection->submit(another);
+        CHECK(connection.heard() > 3 * one + std::ptrdiff_t{Outbox::copy_limit});
+    }
+    SECTION("those that were cancelled meanwhile as well: the worker is told") {
+        connection->cancel(calls[1].number, false);
+        CHECK(calls[1].settled);
+        CHECK(connection.owner.given_up == std::vector{calls[1].number});
+        connection->on_others_ran();
+        CHECK(connection.heard() == 3 * one);
+    }
+}
 
 TEST_CASE("a call is answered, and a reader is wanted meanwhile") {
     Fixture connection;

@@ -39,6 +39,10 @@ public:
     virtual void watch_input() = 0;
     virtual void watch_room() = 0;
     virtual void unwatch_connection() = 0;
+    // This is the thread that calls what is asked for here.
+    [[nodiscard]] virtual bool on_background_thread() const noexcept = 0;
+    // Call on_others_ran() there, once all has run that is ready now.
+    virtual void let_others_run() = 0;
     // Call on_deadline() then, and no more at the time asked for before.
     virtual void watch_deadline(TimePoint when) = 0;
 
@@ -90,7 +94,11 @@ public:
         try {
             call.message.open(FrameType::request, call.info.index, number, timeouts_of(call));
             if (call.is_async()) watch_deadline(call);
-            channel_.send(call.message, lock);
+            if (leaves_with_others(call)) {
+                channel_.queue(call.message);
+            } else {
+                channel_.send(call.message, lock);
+            }
         } catch (...) {
             if (!call.message.done()) channel_.release(call.message, lock);
             forget(call);
@@ -246,6 +254,13 @@ public:
     void on_room() {
         Lock lock{mutex_};
         watching_room_ = false;
+        channel_.flush(lock);
+        see_to_room();
+    }
+
+    void on_others_ran() {
+        Lock lock{mutex_};
+        flush_is_due_ = false;
         channel_.flush(lock);
         see_to_room();
     }
@@ -532,6 +547,14 @@ private:
 
     // --- Sending
 
+    // What several completion handlers ask for, one after the other, costs one system call.
+    bool leaves_with_others(const Call& call) {
+        if (call.message.wire_size() > Outbox::copy_limit) return false;
+        if (!owner_.on_background_thread()) return false;
+        if (!flush_is_due_) owner_.let_others_run();
+        return flush_is_due_ = true;
+    }
+
     // After anything that may have sent. When the socket is full, whoever polls must learn of it;
     // `others_poll` unless this thread is about to.
     void see_to_room(bool others_poll = true) {
@@ -592,6 +615,7 @@ private:
     bool input_closed_ = false;        // nothing is read any more
     bool stopped_ = false;             // nothing is sent any more
     bool lost_ = false;                // the owner knows that it is of no use any more
+    bool flush_is_due_ = false;        // on the background thread
     bool watching_input_ = false;
     bool watching_room_ = false;
     bool watched_ = false;  // the reactor has the connection

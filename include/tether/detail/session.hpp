@@ -220,6 +220,10 @@ private:
     }
     void on_violation(errc cause, const std::string& text) override { kill(cause, text); }
     void on_error_answer(const ErrorAnswer& answer) override;
+    [[nodiscard]] bool on_background_thread() const noexcept override {
+        return runtime_.on_thread();
+    }
+    void let_others_run() override;
     void watch_input() override;
     void watch_room() override;
     void unwatch_connection() override;

@@ -5,6 +5,8 @@
 #include <tether/config.hpp>
 #include <tether/detail/session.hpp>
 
+#include <asio/post.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -146,6 +148,11 @@ inline void Session::watch_room() {
 inline void Session::unwatch_connection() {
     const std::scoped_lock watching{watching_};
     if (watches_) Watches::let_go(watches_->connection);
+}
+
+inline void Session::let_others_run() {
+    asio::post(runtime_.context(),
+               [session = shared_from_this()] { session->connection_.on_others_ran(); });
 }
 
 inline void Session::watch_deadline(TimePoint when) {
