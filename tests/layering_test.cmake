@@ -10,7 +10,7 @@ set(layers
     "0 ^(version|config|fwd|error|exit_status|limits|logging|options|bytes|worker_state)\\.hpp$"
     "0 ^detail/(binary|block_cache|options_check|remote_cause)\\.hpp$"
     "1 ^(protocol|handler|codec)\\.hpp$"
-    "1 ^detail/dom_reader\\.hpp$"
+    "1 ^detail/(dom_reader|message_pack_reader)\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|call_table|lifecycle)\\.hpp$"
     "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|overdue_calls|post_mortem|spin)\\.hpp$"
     "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|worker_mark)\\.hpp$"

@@ -4,6 +4,7 @@
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
 #include <tether/detail/dom_reader.hpp>
+#include <tether/detail/message_pack_reader.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -81,7 +82,7 @@ struct MessagePackCodec {
 
     template <class T>
     static T decode(std::string_view in) {
-        return detail::from_dom<T>(detail::read_dom(in, nlohmann::json::input_format_t::msgpack));
+        return detail::from_dom<T>(detail::read_message_pack(in));
     }
 };
 

@@ -2,7 +2,8 @@
 // encoded as a call does it.
 //
 // Holds: only exceptions that derive from std::exception come out; no blob is given out twice; what
-// decodes encodes; and what was encoded decodes to the same bytes and blobs again.
+// decodes encodes; what was encoded decodes to the same bytes and blobs again; and Tether's reader
+// of MessagePack does what nlohmann's does.
 //
 // Input: a byte that selects the codec and the number of blobs, then the payload.
 
@@ -66,6 +67,24 @@ void decode_and_encode(std::string_view payload, std::size_t count) {
     require(encode<Codec>(again) == once, "what was encoded decodes to the same");
 }
 
+/// Tether's reader and nlohmann's agree about any bytes.
+void compare_readers(std::string_view payload) {
+    const auto read = [](auto reader) -> std::optional<nlohmann::json> {
+        try {
+            return reader();
+        } catch (const std::exception&) {
+            return std::nullopt;
+        }
+    };
+    const auto ours = read([&] { return tether::detail::read_message_pack(payload); });
+    const auto theirs = read(
+        [&] { return tether::detail::read_dom(payload, nlohmann::json::input_format_t::msgpack); });
+    require(ours.has_value() == theirs.has_value(), "both readers take it, or none");
+    // Not by ==, since a value that is no number differs from itself.
+    require(!ours || nlohmann::json::to_msgpack(*ours) == nlohmann::json::to_msgpack(*theirs),
+            "both readers find the same");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -75,6 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto blobs = std::size_t{how} / 3 % 5;
     switch (how % 3) {
         case 0:
+            compare_readers(payload);
             decode_and_encode<tether::MessagePackCodec>(payload, blobs);
             break;
         case 1:
