@@ -205,9 +205,11 @@ public:
                     "worst", "ratio");
     }
 
+    [[nodiscard]] bool wants(std::string_view what) const noexcept { return options_.wants(what); }
+
     void compare(const std::string& what, const std::function<Milliseconds()>& with_tether,
                  const std::function<Milliseconds()>& bare) {
-        if (!options_.wants(what)) return;
+        if (!wants(what)) return;
         std::vector<double> ours;
         std::vector<double> theirs;
         for (int round = 0; round < options_.rounds(); ++round) {
