@@ -170,6 +170,22 @@ TEST_CASE("a message that nothing of has left is given up without a trace") {
     CHECK(connection.far.channel.reader().idle());
 }
 
+TEST_CASE("nothing waits for room any more once the message that found none is given up") {
+    Connection connection;
+    std::uint64_t number = 0;
+    auto result = Withdrawn::sent;
+    while (result == Withdrawn::sent) {  // each leaves whole or not at all
+        REQUIRE(++number < 10'000);
+        Parcel parcel{{FrameType::request, 0, number, noise(20'000)}};
+        connection.near.send(parcel);
+        CHECK(connection.near.channel.blocked() == !parcel.outgoing.done());
+        result = connection.near.release(parcel);
+    }
+    CHECK(result == Withdrawn::unsent);
+    CHECK_FALSE(connection.near.channel.has_output());
+    CHECK_FALSE(connection.near.channel.blocked());
+}
+
 TEST_CASE("a frame through the smallest buffers", "[F10]") {
     auto pair = make_socket_pair("test");
     const int size = 1;

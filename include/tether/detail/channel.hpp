@@ -79,6 +79,7 @@ public:
             }
         }
         writing_ = false;
+        if (outbox_.empty()) blocked_ = false;  // what found no room may have been withdrawn
     }
 
     // The socket was full at the last try: somebody must flush once it takes more.
