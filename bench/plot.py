@@ -13,6 +13,7 @@ from html import escape
 
 ROW, TEXT, PLOT, MARGIN = 34, 430, 420, 10
 COLOURS = {"tether_ms": "#1f77b4", "bare_ms": "#bbbbbb"}
+LEGEND = {"tether_ms": "Tether", "bare_ms": "what it is compared with"}
 
 
 def readable(milliseconds):
@@ -25,7 +26,8 @@ def readable(milliseconds):
 
 def draw(rows):
     times = [row[key] for row in rows for key in COLOURS if row[key] is not None]
-    low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
+    low = math.floor(math.log10(min(times)))
+    high = max(low + 1, math.ceil(math.log10(max(times))))
     width, height = TEXT + PLOT + 150, ROW * (len(rows) + 1) + 2 * MARGIN
 
     def x(milliseconds):
@@ -49,6 +51,10 @@ def draw(rows):
             end = x(row[key])
             yield f'<rect x="{TEXT}" y="{y}" width="{end - TEXT:.1f}" height="11" fill="{colour}"/>'
             yield f'<text x="{end + 4:.1f}" y="{y + 10}">{readable(row[key])}</text>'
+    for place, (key, colour) in enumerate(COLOURS.items()):
+        y = height - ROW + 6 + 14 * place
+        yield f'<rect x="{MARGIN}" y="{y}" width="11" height="11" fill="{colour}"/>'
+        yield f'<text x="{MARGIN + 16}" y="{y + 10}">{LEGEND[key]}</text>'
     yield "</svg>"
 
 
