@@ -55,8 +55,8 @@ public:
     /// Starts the process and returns without waiting for it; calls may be made at once.
     /// Completion handlers without an executor of their own run on Tether's background thread:
     /// keep them short, make no blocking calls there, and let no exception escape: that ends the
-    /// program. Small requests that they make leave together, once all handlers that are ready have
-    /// run.
+    /// program. Small requests that they make leave together, once the handlers that are ready have
+    /// run or there are some: a handler that goes on for long holds its own requests back.
     ///
     /// Throws `std::invalid_argument` only for options that contradict each other. A start that
     /// fails surfaces at the first call, as `errc::start_failed`; the next call tries again.

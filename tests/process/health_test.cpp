@@ -205,6 +205,7 @@ TEST_CASE("a parent that was stopped together with its worker may be continued f
     const Census census;
     auto options = options_for();
     options.stuck.grace = patience;
+    options.restart.budget = 100;
     TestWorker worker{options};
     for (int attempt = 0; attempt < 20; ++attempt) {
         worker.call(Nothing{});

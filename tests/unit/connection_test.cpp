@@ -143,6 +143,17 @@ TEST_CASE("what the handlers on the background thread ask for leaves together") 
         connection->submit(another);
         CHECK(connection.heard() > 3 * one + std::ptrdiff_t{Outbox::copy_limit});
     }
+    SECTION("as soon as there are some") {
+        std::array<Waiting, 13> more;
+        for (auto& call : more) connection->submit(call);
+        CHECK(connection.owner.flushes == 1);
+        CHECK(connection.heard() == 16 * one);
+    }
+    SECTION("when the worker is asked to leave") {
+        connection->stop();
+        CHECK(connection.heard() == 3 * one);
+        connection->on_others_ran();
+    }
     SECTION("those that were cancelled meanwhile as well: the worker is told") {
         connection->cancel(calls[1].number, false);
         CHECK(calls[1].settled);

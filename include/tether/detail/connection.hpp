@@ -206,6 +206,7 @@ public:
         Lock lock{mutex_};
         close();
         stopped_ = true;
+        if (held_back_ != 0) channel_.flush(lock);  // they were made before
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
             // Whether or not its welcome has been read: it may be at work already.
@@ -260,7 +261,7 @@ public:
 
     void on_others_ran() {
         Lock lock{mutex_};
-        flush_is_due_ = false;
+        held_back_ = 0;
         channel_.flush(lock);
         see_to_room();
     }
@@ -547,12 +548,14 @@ private:
 
     // --- Sending
 
-    // What several completion handlers ask for, one after the other, costs one system call.
+    // What several completion handlers ask for, one after the other, costs one system call for
+    // some; the worker should not have to wait for all of them.
+    static constexpr unsigned most_held_back = 16;
     bool leaves_with_others(const Call& call) {
         if (call.message.wire_size() > Outbox::copy_limit) return false;
         if (!owner_.on_background_thread()) return false;
-        if (!flush_is_due_) owner_.let_others_run();
-        return flush_is_due_ = true;
+        if (held_back_ == 0) owner_.let_others_run();
+        return ++held_back_ % most_held_back != 0;
     }
 
     // After anything that may have sent. When the socket is full, whoever polls must learn of it;
@@ -605,6 +608,7 @@ private:
     Spin spin_;  // the leader's
     Deadlines deadlines_;
     std::size_t async_calls_ = 0;
+    unsigned held_back_ = 0;  // requests since the background thread was asked to flush
     BlockingCall* leader_ = nullptr;
     std::vector<BlockingCall*> followers_;
     WakeUp wake_;
@@ -615,7 +619,6 @@ private:
     bool input_closed_ = false;        // nothing is read any more
     bool stopped_ = false;             // nothing is sent any more
     bool lost_ = false;                // the owner knows that it is of no use any more
-    bool flush_is_due_ = false;        // on the background thread
     bool watching_input_ = false;
     bool watching_room_ = false;
     bool watched_ = false;  // the reactor has the connection

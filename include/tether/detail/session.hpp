@@ -118,6 +118,7 @@ public:
         if (finished_) return true;
         if (!ended_) ended_ = reap();
         if (!ended_) return false;
+        close_watches();  // before any of the descriptors is
         // What it said and answered before it ended still counts; but not what a stranger, who
         // holds a copy of its connection, may go on to say.
         for (int round = 0; round < 64 && connection_.read_available(); ++round) {
@@ -349,7 +350,6 @@ private:
             on_end_ = nullptr;
         }
         connection_.finish(cause, is_by_itself(why), report);
-        close_watches();  // not before: whoever watches collects again
         close_descriptors();
         runtime_.remove(shared_from_this());
     }
