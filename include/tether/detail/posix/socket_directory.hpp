@@ -36,12 +36,11 @@ public:
         std::string refused;
         int error = 0;
         for (const auto& base : bases()) {
+            // First of all: whoever is killed between the two again and again would pile them up.
+            remove_abandoned(base);
             for (int attempt = 0; attempt < 64; ++attempt) {
                 error = create_in(base);
-                if (error == 0) {
-                    remove_abandoned(base);
-                    return;
-                }
+                if (error == 0) return;
                 if (error != EEXIST && error != ESTALE) break;
             }
             refused += (refused.empty() ? "" : ", ") + base;
@@ -69,6 +68,8 @@ private:
         };
         return {variable("XDG_RUNTIME_DIR"), variable("TMPDIR"), "/tmp"};
     }
+
+    static bool is_absolute(std::string_view path) noexcept { return path.starts_with('/'); }
 
     // A directory that exists, and goes again.
     class Made {
@@ -101,7 +102,7 @@ private:
     // 0, or the error number; ESTALE when the start of another worker took it for abandoned,
     // between its making and its locking.
     int create_in(const std::string& base) {
-        if (base.empty() || base.front() != '/') return ENOENT;
+        if (!is_absolute(base)) return ENOENT;
         const auto path = base + "/" + std::string{prefix} + random_hex(32);
         if (::mkdir(path.c_str(), 0700) != 0) return errno;
         Made made{path};
@@ -115,6 +116,7 @@ private:
     }
 
     static void remove_abandoned(const std::string& base) {
+        if (!is_absolute(base)) return;
         const std::unique_ptr<::DIR, int (*)(::DIR*)> listing{::opendir(base.c_str()), ::closedir};
         if (listing == nullptr) return;
         while (const auto* entry = ::readdir(listing.get())) {
