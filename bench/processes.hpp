@@ -205,11 +205,9 @@ public:
                     "worst", "ratio");
     }
 
-    [[nodiscard]] bool wants(std::string_view what) const noexcept { return options_.wants(what); }
-
     void compare(const std::string& what, const std::function<Milliseconds()>& with_tether,
                  const std::function<Milliseconds()>& bare) {
-        if (!wants(what)) return;
+        if (!options_.wants(what)) return;
         std::vector<double> ours;
         std::vector<double> theirs;
         for (int round = 0; round < options_.rounds(); ++round) {
