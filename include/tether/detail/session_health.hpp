@@ -95,12 +95,13 @@ inline void Session::look_at(OverdueCall call) {
         const std::scoped_lock lock{mutex_};
         overdue_.add(call);
     }
-    if (call.stopped && for_sure) {
+    if (call.stopped) {
+        if (!for_sure) return;
         on_hang("it was stopped by a signal when call " + std::to_string(call.number) + " (\"" +
                 std::string{call.request} + "\") expired");
-    } else if (was_stopped && !call.stopped) {
+    } else if (was_stopped) {
         send_control(call.number, ControlType::cancel);
-    } else if (!call.stopped) {
+    } else {
         probe(call.number);
     }
 }
