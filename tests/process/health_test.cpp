@@ -179,20 +179,14 @@ TEST_CASE("a worker that is stopped only for a moment when a call expires is ask
 bool is_continued_after_the_parent(TestWorker& worker) {
     worker.call(Nothing{});
     const auto pid = worker.pid();
-    std::promise<void> entered;
-    std::promise<void> leave;
-    worker.async_call(Nothing{}, [&](std::exception_ptr) {
-        entered.set_value();
-        leave.get_future().wait_for(patience);
-    });
-    entered.get_future().get();
+    BackgroundThreadHeld background{worker};
     ::kill(static_cast<::pid_t>(pid), SIGSTOP);
     CHECK(eventually([&] { return process_state(pid) == 'T'; }));
     CHECK(error_of([&] { worker.call(Nothing{}, {.timeout = 20ms}); }).code() == errc::timeout);
     CHECK_FALSE(eventually([&] { return worker.pid() != pid; }, 1000ms));
 
     const Stopwatch since_the_parent;
-    leave.set_value();
+    background.release();
     const bool replaced = eventually([&] { return worker.pid() != pid; }, 50ms);
     ::kill(static_cast<::pid_t>(pid), SIGCONT);
     if (since_the_parent.elapsed() >= 150ms) return false;

@@ -345,19 +345,12 @@ TEST_CASE("an answer that has arrived wins over a deadline that passed meanwhile
     TestWorker worker{options_for(transport)};
     worker.call(Nothing{});
 
-    // Holds up the background thread, which would have to read the second answer.
-    std::promise<void> entered;
-    std::promise<void> leave;
-    worker.async_call(Nothing{}, [&](std::exception_ptr) {
-        entered.set_value();
-        leave.get_future().wait_for(patience);
-    });
-    entered.get_future().get();
+    BackgroundThreadHeld background{worker};  // which would have to read the answer
     const auto deadline = Clock::now() + 300ms;
     auto result = worker.async_call(SideEffect{effect, 0}, {.timeout = 300ms}, asio::use_future);
     const bool done = eventually([&] { return count_lines(effect) == 1; }, 250ms);
     const bool passed = eventually([&] { return Clock::now() > deadline + 50ms; });
-    leave.set_value();
+    background.release();
 
     CHECK(passed);
     if (done) {

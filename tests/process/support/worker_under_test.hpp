@@ -6,9 +6,12 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <map>
+#include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -192,6 +195,33 @@ template <class Act>
 [[nodiscard]] inline bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
 }
+
+/// Holds up Tether's background thread, until release() or its own end.
+class BackgroundThreadHeld {
+public:
+    explicit BackgroundThreadHeld(TestWorker& worker) {
+        worker.async_call(Nothing{}, [held = held_](const std::exception_ptr&) {
+            held->entered.set_value();
+            held->leave.get_future().wait_for(patience);
+        });
+        held_->entered.get_future().get();
+    }
+    BackgroundThreadHeld(const BackgroundThreadHeld&) = delete;
+    BackgroundThreadHeld& operator=(const BackgroundThreadHeld&) = delete;
+    ~BackgroundThreadHeld() { release(); }
+
+    void release() {
+        if (!std::exchange(released_, true)) held_->leave.set_value();
+    }
+
+private:
+    struct Held {
+        std::promise<void> entered{};
+        std::promise<void> leave{};
+    };
+    const std::shared_ptr<Held> held_ = std::make_shared<Held>();
+    bool released_ = false;
+};
 
 }  // namespace tether_test
 
