@@ -7,10 +7,12 @@ cmake_minimum_required(VERSION 3.25)
 
 # <layer> <regular expression for the path below tether/>: the first that matches counts.
 set(layers
-    "0 ^(version|config|fwd|error|exit_status|limits|logging|options|bytes|worker_state)\\.hpp$"
-    "0 ^detail/(binary|block_cache|options_check|remote_cause)\\.hpp$"
+    "0 ^(version|config|fwd|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
+    "0 ^detail/(binary|blob_scope|block_cache|call_control|error_category|exit_words|handles)\\.hpp$"
+    "0 ^detail/(options_check|remote_cause)\\.hpp$"
     "1 ^(protocol|handler|codec)\\.hpp$"
-    "1 ^detail/(dom_reader|message_pack_reader)\\.hpp$"
+    "1 ^detail/(bytes_json|dom_conversion|dom_reader|fingerprint|handler_box|message_pack_reader)\\.hpp$"
+    "1 ^detail/(payload|protocol_check|request_traits)\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|call_table|lifecycle)\\.hpp$"
     "2 ^detail/(active_calls|call|frame_reader|line_splitter|outbox|outgoing_message|overdue_calls|post_mortem|spin)\\.hpp$"
     "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|worker_mark)\\.hpp$"

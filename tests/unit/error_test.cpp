@@ -1,3 +1,4 @@
+#include <tether/detail/error_category.hpp>
 #include <tether/error.hpp>
 
 #include <array>

@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/call.hpp>
+#include <tether/detail/error_category.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
