@@ -2,11 +2,10 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/exit_words.hpp>
 #include <tether/limits.hpp>
 
-#include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -64,49 +63,6 @@ private:
     int value_ = 0;
 };
 
-namespace detail {
-
-inline std::string signal_name(int number) {
-    switch (number) {
-        case SIGABRT:
-            return "SIGABRT";
-        case SIGFPE:
-            return "SIGFPE";
-        case SIGILL:
-            return "SIGILL";
-        case SIGINT:
-            return "SIGINT";
-        case SIGSEGV:
-            return "SIGSEGV";
-        case SIGTERM:
-            return "SIGTERM";
-#ifdef SIGKILL
-        case SIGBUS:
-            return "SIGBUS";
-        case SIGHUP:
-            return "SIGHUP";
-        case SIGKILL:
-            return "SIGKILL";
-        case SIGPIPE:
-            return "SIGPIPE";
-        case SIGQUIT:
-            return "SIGQUIT";
-        case SIGSYS:
-            return "SIGSYS";
-        case SIGTRAP:
-            return "SIGTRAP";
-        case SIGXCPU:
-            return "SIGXCPU";
-        case SIGXFSZ:
-            return "SIGXFSZ";
-#endif
-        default:
-            return "unnamed";
-    }
-}
-
-}  // namespace detail
-
 /// A phrase that completes "the worker ...": "exited with code 3", "was killed by signal 9
 /// (SIGKILL)".
 [[nodiscard]] inline std::string to_string(const ExitStatus& status) {
@@ -144,21 +100,6 @@ struct ExitReport {
     std::vector<CallInFlight> calls_in_flight{};  ///< what it was asked and had not answered
 };
 
-namespace detail {
-
-inline std::string describe_foreign_kill(const ExitReport& report) {
-    const auto kills = report.oom_kills.value_or(0);
-    if (kills != 0) {
-        return "most likely for lack of memory: the kernel counted " + std::to_string(kills) +
-               " out-of-memory kill" + (kills == 1 ? "" : "s") + " in its control group meanwhile";
-    }
-    const std::string text = "it was not killed by this program";
-    if (!report.oom_kills) return text + " but by another, or by the kernel for lack of memory";
-    return text + ", and the kernel counted no out-of-memory kill in its control group";
-}
-
-}  // namespace detail
-
 /// A short paragraph that a tool can show its user as it is, without a newline at the end.
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
     std::string text = "worker \"" + report.worker + "\"";
@@ -172,20 +113,13 @@ inline std::string describe_foreign_kill(const ExitReport& report) {
     }
     if (report.limits != Limits{}) text += ", limited to " + to_string(report.limits);
     if (!report.note.empty()) text += "; " + report.note;
-    if (report.killed_from_outside) text += "; " + detail::describe_foreign_kill(report);
+    if (report.killed_from_outside) text += "; " + detail::describe_foreign_kill(report.oom_kills);
     for (const auto& call : report.calls_in_flight) {
         text += "\n  in flight: " + call.request + " (call " + std::to_string(call.id) + ", " +
                 std::to_string(call.age.count()) + " ms)";
     }
     if (!report.stderr_tail.empty()) {
-        text += "\n  last of its stderr:";
-        std::size_t begin = 0;
-        while (begin < report.stderr_tail.size()) {
-            const auto end =
-                std::min(report.stderr_tail.find('\n', begin), report.stderr_tail.size());
-            text += "\n  | " + report.stderr_tail.substr(begin, end - begin);
-            begin = end + 1;
-        }
+        text += "\n  last of its stderr:" + detail::quote_lines(report.stderr_tail);
     }
     return text;
 }

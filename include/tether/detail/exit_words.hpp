@@ -1,0 +1,81 @@
+// Why: a number says little to whoever reads a log. What it most likely means is put into words
+// here, the same for every error.
+#pragma once
+
+#include <tether/config.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::string signal_name(int number) {
+    switch (number) {
+        case SIGABRT:
+            return "SIGABRT";
+        case SIGFPE:
+            return "SIGFPE";
+        case SIGILL:
+            return "SIGILL";
+        case SIGINT:
+            return "SIGINT";
+        case SIGSEGV:
+            return "SIGSEGV";
+        case SIGTERM:
+            return "SIGTERM";
+#ifdef SIGKILL
+        case SIGBUS:
+            return "SIGBUS";
+        case SIGHUP:
+            return "SIGHUP";
+        case SIGKILL:
+            return "SIGKILL";
+        case SIGPIPE:
+            return "SIGPIPE";
+        case SIGQUIT:
+            return "SIGQUIT";
+        case SIGSYS:
+            return "SIGSYS";
+        case SIGTRAP:
+            return "SIGTRAP";
+        case SIGXCPU:
+            return "SIGXCPU";
+        case SIGXFSZ:
+            return "SIGXFSZ";
+#endif
+        default:
+            return "unnamed";
+    }
+}
+
+// Of a worker that somebody else killed; `oom_kills` as in ExitReport.
+inline std::string describe_foreign_kill(std::optional<std::uint64_t> oom_kills) {
+    const auto kills = oom_kills.value_or(0);
+    if (kills != 0) {
+        return "most likely for lack of memory: the kernel counted " + std::to_string(kills) +
+               " out-of-memory kill" + (kills == 1 ? "" : "s") + " in its control group meanwhile";
+    }
+    const std::string text = "it was not killed by this program";
+    if (!oom_kills) return text + " but by another, or by the kernel for lack of memory";
+    return text + ", and the kernel counted no out-of-memory kill in its control group";
+}
+
+inline std::string quote_lines(std::string_view lines) {
+    std::string text;
+    std::size_t begin = 0;
+    while (begin < lines.size()) {
+        const auto end = std::min(lines.find('\n', begin), lines.size());
+        text.append("\n  | ").append(lines.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return text;
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END
