@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/payload.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/logging.hpp>
 #include <tether/protocol.hpp>

@@ -7,6 +7,9 @@
 //
 // Input: a byte that selects the codec and the number of blobs, then the payload.
 
+#include <tether/detail/blob_scope.hpp>
+#include <tether/detail/payload.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <exception>

@@ -8,6 +8,7 @@
 #include <tether/codec.hpp>
 #include <tether/detail/envelope.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/payload.hpp>
 
 #include <cstddef>
 #include <cstdint>

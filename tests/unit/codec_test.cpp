@@ -1,4 +1,5 @@
 #include <tether/codec.hpp>
+#include <tether/detail/payload.hpp>
 
 #include <cstdint>
 #include <limits>

@@ -5,6 +5,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/call.hpp>
+#include <tether/detail/payload.hpp>
 #include <tether/detail/pending_list.hpp>
 #include <tether/detail/runtime.hpp>
 #include <tether/protocol.hpp>
