@@ -4,6 +4,7 @@
 #include <tether/bytes.hpp>
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
+#include <tether/errc.hpp>
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
 #include <tether/handler.hpp>
@@ -12,6 +13,7 @@
 #include <tether/loopback_worker.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
+#include <tether/request.hpp>
 #include <tether/serve.hpp>
 #include <tether/version.hpp>
 #include <tether/worker.hpp>

@@ -1,3 +1,4 @@
+#include <tether/detail/handler_box.hpp>
 #include <tether/handler.hpp>
 
 #include <chrono>

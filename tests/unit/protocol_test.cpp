@@ -1,3 +1,6 @@
+#include <tether/detail/fingerprint.hpp>
+#include <tether/detail/protocol_check.hpp>
+#include <tether/detail/request_traits.hpp>
 #include <tether/protocol.hpp>
 
 #include <chrono>

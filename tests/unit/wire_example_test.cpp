@@ -1,5 +1,6 @@
 // The bytes in docs/wire-protocol.md are those that the library sends.
 #include <tether/detail/envelope.hpp>
+#include <tether/detail/fingerprint.hpp>
 #include <tether/detail/frame.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/outgoing_message.hpp>

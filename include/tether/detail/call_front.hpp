@@ -5,6 +5,8 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/async_call.hpp>
+#include <tether/detail/payload.hpp>
+#include <tether/detail/request_traits.hpp>
 #include <tether/detail/supervisor.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>

@@ -5,11 +5,13 @@
 #include <tether/config.hpp>
 #include <tether/detail/async_call.hpp>
 #include <tether/detail/call.hpp>
+#include <tether/detail/call_control.hpp>
 #include <tether/detail/call_table.hpp>
+#include <tether/detail/error_category.hpp>
+#include <tether/detail/handler_box.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/remote_cause.hpp>
-#include <tether/handler.hpp>
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>
 

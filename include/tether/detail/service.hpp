@@ -5,13 +5,14 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/active_calls.hpp>
+#include <tether/detail/call_control.hpp>
 #include <tether/detail/channel.hpp>
 #include <tether/detail/envelope.hpp>
 #include <tether/detail/guard.hpp>
+#include <tether/detail/handler_box.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/detail/spin.hpp>
-#include <tether/handler.hpp>
 
 #include <atomic>
 #include <chrono>

@@ -5,9 +5,10 @@
 #include <tether/config.hpp>
 #include <tether/detail/admission.hpp>
 #include <tether/detail/guard.hpp>
+#include <tether/detail/handler_box.hpp>
+#include <tether/detail/remote_cause.hpp>
 #include <tether/detail/service.hpp>
 #include <tether/detail/worker_mark.hpp>
-#include <tether/handler.hpp>
 
 #include <cstdio>
 #include <cstdlib>
