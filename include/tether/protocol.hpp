@@ -16,7 +16,8 @@ TETHER_NAMESPACE_BEGIN
 template <class P>
 using CodecOf = typename detail::SelectCodec<P>::type;
 
-/// A protocol: the contract that the parent and the worker share, best in a header of its own.
+/// A protocol: the contract that the parent and the worker share, best in a header of its own that
+/// both include.
 ///
 ///     struct LintProtocol {
 ///         static constexpr std::string_view name = "example.lint";
@@ -25,8 +26,16 @@ using CodecOf = typename detail::SelectCodec<P>::type;
 ///         using Codec = tether::JsonCodec;                           // optional
 ///     };
 ///
-/// Both sides compare name, version and a fingerprint of the names in `Requests` when they
-/// connect; a difference is `errc::protocol_mismatch`.
+/// - `name` tells protocols apart where a program serves several; put your own in front of it.
+/// - `version` is yours: change it with the meaning of the messages.
+/// - `Requests` has one request at least, and no two of the same name.
+/// - `Codec` converts requests and responses.
+///
+/// When they connect, both sides compare name, version, and a fingerprint of the codec's name and
+/// the requests' names in their order; a difference is `errc::protocol_mismatch`. What members the
+/// messages have is not compared: that is what `version` is for.
+///
+/// A type that is no protocol gets a sentence that says what is missing, where it is used.
 template <class P>
 concept Protocol = requires {
     { P::name } -> std::convertible_to<std::string_view>;
