@@ -6,32 +6,88 @@
 TETHER_NAMESPACE_BEGIN
 
 /// The causes that a caller can act on. These are *conditions*: compare the code of an error with
-/// them, `error.code() == tether::errc::timeout`.
+/// them, `error.code() == tether::errc::timeout`; `<tether/error.hpp>` has what that needs.
 ///
 /// An error has exactly one cause. Beside it, an error also equals `outcome_unknown` when the
 /// request had left for the worker, was not declared `idempotent`, and no answer came: the handler
 /// may have run, wholly, partly, or not at all. Where a portable `std::errc` fits, the code equals
 /// that too.
+///
+/// The numbers of the causes are part of the wire protocol.
 enum class errc {
-    timeout = 1,        ///< no answer before the call's deadline; equals `std::errc::timed_out`
-    cancelled,          ///< the caller cancelled it; equals `std::errc::operation_canceled`
-    start_failed,       ///< the worker could not be started; see `CallError::system_code()`
-    start_timeout,      ///< started, but not ready within `WorkerOptions::start_timeout`
-    protocol_mismatch,  ///< the worker's program speaks another protocol or version of it
-    hook_missing,       ///< the program does not call `serve_if_worker` first in `main`
-    worker_exited,      ///< the worker ended by itself; see `CallError::report()`
-    worker_killed,      ///< a signal ended the worker; see `CallError::report()`
-    worker_stuck,       ///< replaced: a handler ignored its deadline, or it hung; see `StuckPolicy`
-    outcome_unknown,    ///< no cause of its own: the request may have taken effect
-    restart_budget_spent,  ///< it crashed too often, see `RestartPolicy`
-    framing,               ///< the connection ended early, or carried what is no message
-    message_too_large,     ///< over `max_message_bytes`; equals `std::errc::message_size`
-    codec,                 ///< a value could not be encoded or decoded
-    handler,               ///< the handler threw; the error is a `RemoteError`
-    queue_full,            ///< a pool's queue limit was reached
-    would_deadlock,        ///< a blocking call on the thread that would have to answer it
-    stopped,               ///< `stop()`, `restart()` or the destructor ended the worker
-    forked,                ///< used in a forked copy of the process that owns the worker
+    /// No answer before the call's deadline, or its handler had its `CallOptions::run_timeout`. The
+    /// worker goes on, unless `StuckPolicy` has it replaced. Equals `std::errc::timed_out`.
+    timeout = 1,
+
+    /// The caller cancelled it. Equals `std::errc::operation_canceled`.
+    cancelled,
+
+    /// The worker could not be started, or ended before it was ready: a step was refused (see
+    /// `CallError::system_code()`), its handler's constructor threw, or it crashed (see
+    /// `CallError::report()`). The next call tries again, as `RestartPolicy` allows.
+    start_failed,
+
+    /// It was started, but not ready within `WorkerOptions::start_timeout`, and was killed. The
+    /// next call tries again. Equals `std::errc::timed_out`.
+    start_timeout,
+
+    /// The worker's program serves another protocol, or another version of it. Build both programs
+    /// from one header.
+    protocol_mismatch,
+
+    /// The worker's program does not call `serve_if_worker` first in `main`. In the worker itself,
+    /// where it uses a `Worker` without having called that: it must not start itself for ever.
+    hook_missing,
+
+    /// The worker ended by itself, or was ended after it ran out of memory; see
+    /// `CallError::report()`. The next call starts another.
+    worker_exited,
+
+    /// A signal ended the worker, or `kill()` did; see `CallError::report()`. The next call starts
+    /// another.
+    worker_killed,
+
+    /// It was replaced: a handler ignored its deadline, or it hung as a whole; see `StuckPolicy`.
+    /// The next call starts another.
+    worker_stuck,
+
+    /// No cause of its own, see above: may I do it again?
+    outcome_unknown,
+
+    /// It crashed too often, see `RestartPolicy`; the text repeats the last time. Calls work again
+    /// when the window has moved on, or after `restart()`.
+    restart_budget_spent,
+
+    /// The connection ended before the worker did, or carried what is no message. The worker is
+    /// replaced. Equals `std::errc::protocol_error`.
+    framing,
+
+    /// Over `max_message_bytes` or over 4096 blobs. A request was not sent; a response was not
+    /// sent either, but its handler has run. Also a response for which the parent had no memory: it
+    /// costs the worker. Equals `std::errc::message_size`.
+    message_too_large,
+
+    /// A value could not be encoded or decoded; the text says which. Only that call fails. With a
+    /// response its handler has run.
+    codec,
+
+    /// The handler threw; the error is a `RemoteError`.
+    handler,
+
+    /// A pool's queue limit was reached. Never given by this version, which has no pools. Equals
+    /// `std::errc::resource_unavailable_try_again`.
+    queue_full,
+
+    /// A blocking call on the thread that would have to answer it; use `async_call` there. Nothing
+    /// was sent. Equals `std::errc::resource_deadlock_would_occur`.
+    would_deadlock,
+
+    /// `stop()`, `restart()`, the destructor or the program's exit ended the worker.
+    stopped,
+
+    /// Used in a forked copy of the process that owns the worker. Nothing was sent. Make a `Worker`
+    /// there.
+    forked,
 };
 
 TETHER_NAMESPACE_END

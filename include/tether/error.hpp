@@ -16,12 +16,13 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// The category of every code that Tether makes; its name is "tether".
+/// The category of every code that Tether makes; its name is "tether". It is never destroyed, so a
+/// code may be used during static destruction.
 [[nodiscard]] inline const std::error_category& error_category() noexcept {
     return detail::category();
 }
 
-/// A code with `cause` as its cause.
+/// A code with `cause` as its cause, whose outcome is not unknown.
 [[nodiscard]] inline std::error_code make_error_code(errc cause) noexcept {
     return {static_cast<int>(cause), detail::category()};
 }
@@ -31,7 +32,8 @@ TETHER_NAMESPACE_BEGIN
     return {static_cast<int>(cause), detail::category()};
 }
 
-/// One link in the chain of exceptions that a handler let escape (`std::throw_with_nested`).
+/// One link in the chain of exceptions that a handler let escape (`std::throw_with_nested`). A
+/// plain value.
 struct RemoteCause {
     /// The code of a `HandlerError`; "category:value" of a `std::system_error`; "bad_alloc";
     /// "exception" for every other `std::exception`; "unknown" for anything else.
@@ -41,12 +43,23 @@ struct RemoteCause {
 
 /// Why a call has no answer. Thrown by `call`, given to the completion handler of `async_call`.
 ///
-/// `what()` is a whole sentence for a log: which worker, which request, and what happened. Copying
-/// never throws. A `const` object may be read from several threads. Where both are caught,
-/// `RemoteError` must be caught first.
+///     try {
+///         worker.call(Lint{"a.cpp"});
+///     } catch (const tether::RemoteError& error) {  // derived: must come first
+///         log(error.remote_code());
+///     } catch (const tether::CallError& error) {
+///         if (error.code() == tether::errc::outcome_unknown) ask_before_doing_it_again();
+///         log(error.what());
+///     }
+///
+/// `code()` is of `error_category()` and compares with `errc` and `std::errc`. `what()` is text for
+/// a log: which worker, which request, and what happened. Copying never throws. A `const` object
+/// may be read from several threads.
 class CallError : public std::system_error {
 public:
-    /// Made by Tether; the constructors are there for a user's own tests and stand-ins.
+    /// Made by Tether; the constructors are there for a user's own tests and stand-ins. `code` is
+    /// one of `error_category()`, `text` what `what()` returns, and the others what the members of
+    /// that name do.
     CallError(std::error_code code, std::string text,
               std::shared_ptr<const ExitReport> report = nullptr, std::error_code system_code = {})
         : std::system_error(code),
@@ -54,17 +67,20 @@ public:
           report_(std::move(report)),
           system_code_(system_code) {}
 
+    /// The same with the code of `cause`.
     CallError(errc cause, std::string text, std::shared_ptr<const ExitReport> report = nullptr,
               std::error_code system_code = {})
         : CallError(make_error_code(cause), std::move(text), std::move(report), system_code) {}
 
+    /// What happened, in words. Valid as long as a copy of this exception lives.
     [[nodiscard]] const char* what() const noexcept override { return text_->c_str(); }
 
     /// How the worker process ended, where its end is the reason; null otherwise. Valid as long as
     /// a copy of this exception lives.
     [[nodiscard]] const ExitReport* report() const noexcept { return report_.get(); }
 
-    /// The operating system's error behind `errc::start_failed`; no error otherwise.
+    /// The operating system's error behind `errc::start_failed`, where a step of the start was
+    /// refused; no error otherwise.
     [[nodiscard]] std::error_code system_code() const noexcept { return system_code_; }
 
 private:
@@ -73,21 +89,27 @@ private:
     std::error_code system_code_;
 };
 
-/// The handler threw. Carries what it threw across the process boundary.
+/// The handler threw: `code()` equals `errc::handler`. Carries what it threw across the process
+/// boundary as values, since its type may not exist here.
+///
+/// An answer came, so the outcome is never unknown, and `report()` is null: the worker lives. Only
+/// after a `std::bad_alloc` it is replaced, when the calls that it has are done.
 class RemoteError : public CallError {
 public:
-    /// `causes` must not be empty.
+    /// Made by Tether, and by a user's own tests and stand-ins. `causes` must not be empty.
     RemoteError(std::string text, std::vector<RemoteCause> causes)
         : CallError(errc::handler, std::move(text)),
           causes_(std::make_shared<const std::vector<RemoteCause>>(std::move(causes))) {}
 
-    /// The code that the handler gave, see `RemoteCause::code`.
+    /// The code that the handler gave, see `RemoteCause::code`. References that the members return
+    /// are valid as long as a copy of this exception lives.
     [[nodiscard]] const std::string& remote_code() const noexcept { return causes_->front().code; }
 
     /// The message that the handler gave.
     [[nodiscard]] const std::string& message() const noexcept { return causes_->front().message; }
 
-    /// The whole chain, the outermost exception first; never empty.
+    /// The whole chain, the outermost exception first; never empty. A worker of this library sends
+    /// up to 16.
     [[nodiscard]] const std::vector<RemoteCause>& causes() const noexcept { return *causes_; }
 
 private:
@@ -103,11 +125,13 @@ private:
 /// for a `std::bad_alloc`: the worker is replaced.
 class HandlerError : public std::runtime_error {
 public:
-    /// Any code and any bytes; only their lengths are limited, by `max_message_bytes`.
+    /// Any code and any bytes. What is over `WorkerOptions::max_message_bytes` together with the
+    /// rest of the error is cut.
     HandlerError(std::string code, const std::string& message)
         : std::runtime_error(message),
           code_(std::make_shared<const std::string>(std::move(code))) {}
 
+    /// The code that it was made with.
     [[nodiscard]] const std::string& code() const noexcept { return *code_; }
 
 private:
@@ -116,5 +140,6 @@ private:
 
 TETHER_NAMESPACE_END
 
+/// Lets a code be compared with an `errc`.
 template <>
 struct std::is_error_condition_enum<tether::errc> : std::true_type {};

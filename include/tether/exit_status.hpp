@@ -35,7 +35,7 @@ public:
         return {Kind::signaled, number};
     }
 
-    /// The exit code, when the process exited.
+    /// The exit code, when the process exited. On POSIX from 0 to 255: the system keeps one byte.
     [[nodiscard]] constexpr std::optional<int> code() const noexcept {
         return kind_ == Kind::exited ? std::optional{value_} : std::nullopt;
     }
@@ -53,6 +53,7 @@ public:
     /// True when it ended, but nobody can tell how.
     [[nodiscard]] constexpr bool unknown() const noexcept { return kind_ == Kind::unknown; }
 
+    /// Equal are two of the same kind with the same number.
     friend constexpr bool operator==(const ExitStatus&, const ExitStatus&) noexcept = default;
 
 private:
@@ -64,7 +65,7 @@ private:
 };
 
 /// A phrase that completes "the worker ...": "exited with code 3", "was killed by signal 9
-/// (SIGKILL)".
+/// (SIGKILL)", "ended, how is unknown ...".
 [[nodiscard]] inline std::string to_string(const ExitStatus& status) {
     if (const auto code = status.code()) return "exited with code " + std::to_string(*code);
     if (const auto number = status.signal()) {
@@ -85,19 +86,33 @@ struct CallInFlight {
 /// and kept by `Worker::last_exit()`. A plain value.
 struct ExitReport {
     std::string worker{};                ///< `WorkerOptions::name`, or the program's file name
-    std::int64_t pid{};                  ///< its process id; 0 when it never started
-    std::uint64_t generation{};          ///< 1 for the first process of a `Worker`, then 2, 3, ...
+    std::int64_t pid{};                  ///< its process id
+    std::uint64_t generation{};          ///< `Worker::generation()` while it lived
     ExitStatus status{};                 ///< how it ended
     std::chrono::milliseconds uptime{};  ///< from spawn until its end was seen
-    std::uint64_t peak_memory_bytes{};   ///< largest resident set of the process; 0 when unknown
-    bool killed_from_outside{};          ///< by a SIGKILL that Tether did not send
+
+    /// The largest resident set, of the worker or of a process that it had started and waited for;
+    /// 0 when unknown. POSIX: `ru_maxrss` of `wait4`. On Linux never less than that of the parent
+    /// was when it started the worker, since the two share their memory for a moment: only a larger
+    /// value says something.
+    std::uint64_t peak_memory_bytes{};
+
+    /// It was killed by a SIGKILL that Tether did not send.
+    bool killed_from_outside{};
+
     /// Out-of-memory kills that the kernel counted while it lived, in the control group that it
     /// shared with the parent; nothing where that cannot be read.
     std::optional<std::uint64_t> oom_kills{};
-    Limits limits{};            ///< `WorkerOptions::limits`
-    std::string note{};         ///< why Tether ended it, where Tether did
-    std::string stderr_tail{};  ///< the last it wrote or logged, as much as `Output` keeps
-    std::vector<CallInFlight> calls_in_flight{};  ///< what it was asked and had not answered
+
+    Limits limits{};     ///< `WorkerOptions::limits`
+    std::string note{};  ///< why Tether ended it, or that it was not ready yet; else empty
+
+    /// The last that it wrote to stderr or logged: up to 4 KiB, whole lines where one fits. Empty
+    /// with `Output::inherit()`.
+    std::string stderr_tail{};
+
+    /// What it was asked and had not answered, but for calls that nobody waited for any more.
+    std::vector<CallInFlight> calls_in_flight{};
 };
 
 /// A short paragraph that a tool can show its user as it is, without a newline at the end.

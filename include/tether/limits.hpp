@@ -13,27 +13,33 @@ TETHER_NAMESPACE_BEGIN
 /// What the operating system holds a worker to. A member without a value leaves things as the
 /// parent has them.
 ///
-/// The worker sets them itself, before its handler is constructed; what it starts inherits them.
-/// What the system refuses is an error of the start, `errc::start_failed`. A plain value.
+///     tether::Worker<LintProtocol> worker{{.limits = {.cpu_time = 10min, .nice = 10}}};
+///
+/// The worker sets them itself, before its handler is constructed; what it starts inherits them,
+/// each process with an allowance of its own. The handler cannot raise them again. What the system
+/// refuses is an error of the start, `errc::start_failed`. A plain value.
 struct Limits {
     /// The address space, in bytes; beyond it allocations fail (`std::bad_alloc`). Count in some
     /// 100 MiB for code and thread stacks, and much more under a sanitizer. POSIX: `RLIMIT_AS`.
     std::optional<std::uint64_t> memory_bytes{};
 
-    /// Processor time of the whole process; then the system ends it, on POSIX by `SIGXCPU`
-    /// (`RLIMIT_CPU`).
+    /// Processor time of the whole process since it was started, all its threads together; then the
+    /// system ends it, on POSIX by `SIGXCPU`, and a second later by `SIGKILL` (`RLIMIT_CPU`).
     std::optional<std::chrono::seconds> cpu_time{};
 
     /// The size of a core dump, in bytes; 0 for none. POSIX: `RLIMIT_CORE`.
     std::optional<std::uint64_t> core_bytes{};
 
     /// The nice value, from -20 (first) to 19 (last). Below the parent's only with privileges.
+    /// POSIX: `setpriority`.
     std::optional<int> nice{};
 
+    /// Equal are two that limit the same to the same.
     friend bool operator==(const Limits&, const Limits&) = default;
 };
 
-/// A phrase such as "memory 512 MiB, CPU time 10 s"; empty when nothing is limited.
+/// A phrase such as "memory 512 MiB, CPU time 10 s", as it stands in the text of an `ExitReport`;
+/// empty when nothing is limited.
 [[nodiscard]] inline std::string to_string(const Limits& limits) {
     std::string text;
     const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };

@@ -8,8 +8,15 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// How grave a log line is, least first.
-enum class Severity : std::uint8_t { trace, debug, info, warning, error };
+/// How grave a log line is, least first: they may be compared with `<`. Tether itself filters
+/// nothing by it.
+enum class Severity : std::uint8_t {
+    trace,    ///< every step
+    debug,    ///< for whoever looks for a mistake
+    info,     ///< what goes on; also what plain output counts as
+    warning,  ///< something is wrong, and the work goes on
+    error,    ///< something was not done
+};
 
 /// The name in lower case, for a log line.
 [[nodiscard]] constexpr std::string_view to_string(Severity severity) noexcept {
@@ -32,17 +39,20 @@ enum class Severity : std::uint8_t { trace, debug, info, warning, error };
 enum class LogSource : std::uint8_t {
     standard_output,  ///< it was written to the worker's stdout, by anyone in that process
     standard_error,   ///< it was written to the worker's stderr
-    log,              ///< `CallContext::log`
+    log,              ///< `CallContext::log`; or Tether itself, about the worker (`StuckPolicy`)
 };
 
 /// One line of a worker's output, as an `Output` callback receives it. The views are valid only
 /// during the callback.
+///
+/// Lines of stderr and of `CallContext::log` come in the order in which they were written. Those of
+/// stdout come through another pipe, in their own order.
 struct LogRecord {
     std::string_view worker{};          ///< `WorkerOptions::name`, or the program's file name
-    std::int64_t pid{};                 ///< the worker's process id
+    std::int64_t pid{};                 ///< the worker's process id; 0 of a `LoopbackWorker`
     LogSource source{LogSource::log};   ///< who wrote it
     Severity severity{Severity::info};  ///< of `CallContext::log`; `info` for plain output
-    std::string_view text{};            ///< without the newline; any bytes
+    std::string_view text{};  ///< without the newline; any bytes; over 64 KiB, in several pieces
 };
 
 TETHER_NAMESPACE_END
