@@ -14,15 +14,17 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 TETHER_NAMESPACE_BEGIN
 
-/// A length of time. Every `std::chrono` duration with integral ticks converts to it.
+/// A length of time, in nanoseconds. Every coarser `std::chrono` duration with integral ticks
+/// converts to it. Time is measured by `std::chrono::steady_clock`.
 using Duration = std::chrono::nanoseconds;
 
-/// Accepted wherever a timeout is: wait for ever.
+/// Accepted wherever a timeout is: wait for ever. So is any other that is too long to ever end.
 inline constexpr Duration no_timeout = Duration::max();
 
 /// The way the parent and its worker are connected.
@@ -52,7 +54,8 @@ enum class Transport : std::uint8_t {
 }
 
 /// How a worker is ended: a ladder of ever less friendly steps. Each step ends as soon as the
-/// process has. Zero skips a step.
+/// process has. Zero skips the wait; `no_timeout` waits for ever. When the program exits, all
+/// workers are ended side by side, and 3 s after that began those that are left are killed.
 struct StopPolicy {
     /// For the running handler to notice `stop_requested()` and return, and for the handler
     /// object's destructor; then SIGTERM is sent.
@@ -62,7 +65,9 @@ struct StopPolicy {
     Duration terminate = std::chrono::milliseconds{500};
 };
 
-/// When a worker that ended by itself is started again, which happens only at the next call.
+/// When a worker that ended by itself is started again, which happens only at the next call. One
+/// that was asked to end (`stop()`, `kill()`, `restart()`, `WorkerOptions::idle_timeout`) does not
+/// count as a failure.
 struct RestartPolicy {
     /// For `budget`: a crash is nothing special.
     static constexpr unsigned unlimited = std::numeric_limits<unsigned>::max();
@@ -97,6 +102,7 @@ struct RestartPolicy {
 /// Give its calls a timeout, or a `run_timeout`. And a worker that a debugger holds looks like one
 /// that hangs: `report` or `keep` let you debug it.
 struct StuckPolicy {
+    /// What is done with a worker that is stuck or hangs.
     enum class Action : std::uint8_t {
         /// The worker is killed with `errc::worker_stuck`, and the next call starts another. With
         /// `concurrency` above one, and only a handler that is stuck, it takes no more calls, and
@@ -107,6 +113,7 @@ struct StuckPolicy {
         keep,    ///< nothing: only a call's timeout matters
     };
 
+    /// What is done then.
     Action action = Action::replace;
 
     /// From the deadline on, for the handler to notice `stop_requested()` and return.
@@ -125,6 +132,13 @@ struct StuckPolicy {
 
 /// Where the output of a worker goes: what it writes to stdout and stderr, and
 /// `CallContext::log`. Nothing is ever written to a file.
+///
+///     tether::Worker<LintProtocol> worker{{.output = tether::Output::relay("lint: ")}};
+///
+/// But for `inherit`, output is read and passed on in whole lines. What a worker wrote before it
+/// ended is passed on before its calls fail, a last line without a newline included.
+///
+/// A value: copies share nothing but what a callback refers to.
 class Output {
 public:
     /// Receives each line. Called on Tether's background thread, or on a thread that is inside
@@ -133,10 +147,15 @@ public:
     /// other workers of the program have to wait, and so has whoever waits for this one's end.
     using Callback = std::function<void(const LogRecord&)>;
 
+    /// What `mode()` tells: the name of the function that made it; `callback` for `to`.
     enum class Mode : std::uint8_t { relay, inherit, discard, callback };
 
-    /// Whole lines go to the parent's stderr, each after `prefix`. Never blocks: when the parent's
-    /// stderr takes nothing for a while, lines are dropped and counted. This is the default.
+    /// Whole lines go to the parent's stderr, each after `prefix`. This is the default.
+    ///
+    /// Never blocks the parent. A worker that says more than the parent's stderr takes has to wait
+    /// as it would without a parent in between; but when that stderr takes nothing for a second,
+    /// the worker goes on, 1 MiB of its lines is kept, and what is over that is dropped and
+    /// counted.
     [[nodiscard]] static Output relay(std::string prefix = {}) {
         return Output{Mode::relay, std::move(prefix), nullptr};
     }
@@ -148,15 +167,21 @@ public:
     /// Nothing is shown; the tail of stderr is still kept for error reports.
     [[nodiscard]] static Output discard() { return Output{Mode::discard, {}, nullptr}; }
 
-    /// Each line is given to `callback`.
+    /// Each line is given to `callback`, which must not be empty.
     [[nodiscard]] static Output to(Callback callback) {
         return Output{Mode::callback, {}, std::move(callback)};
     }
 
+    /// As `relay()`.
     Output() = default;
 
+    /// Which of the four it is.
     [[nodiscard]] Mode mode() const noexcept { return mode_; }
+
+    /// What `relay` was given; empty for the others.
     [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
+
+    /// What `to` was given; empty for the others.
     [[nodiscard]] const Callback& callback() const noexcept { return callback_; }
 
 private:
@@ -171,8 +196,12 @@ private:
 /// Everything about one worker. An aggregate; name the members you set:
 ///
 ///     tether::Worker<LintProtocol> worker{{.name = "lint", .call_timeout = 10s}};
+///
+/// The worker keeps a copy. What makes no sense, such as a negative time or a null byte in a text,
+/// is refused by the constructor with `std::invalid_argument`, which names the member.
 struct WorkerOptions {
-    /// What logs and errors call this worker. Empty: the file name of the program.
+    /// What logs and errors call this worker; at most 256 bytes. Empty: the file name of the
+    /// program.
     std::string name{};
 
     /// The program to start. Empty: the running executable, the very file that runs now even when
@@ -197,7 +226,8 @@ struct WorkerOptions {
     /// the worker is killed and waiting calls fail with `errc::start_timeout`.
     Duration start_timeout = std::chrono::seconds{60};
 
-    /// For calls whose `CallOptions` and request type say nothing.
+    /// For calls whose `CallOptions` and request type say nothing. Long, since it is only there so
+    /// that nothing waits for ever.
     Duration call_timeout = std::chrono::minutes{5};
 
     /// How `stop()`, `restart()` and the destructor end the process.
@@ -223,8 +253,9 @@ struct WorkerOptions {
     /// Where the worker's output goes.
     Output output{};
 
-    /// Handlers that run at the same time. With 1, all run on the worker's main thread; with more,
-    /// on a pool of that many threads, and the handler must be safe to use from them.
+    /// Handlers that run at the same time, from 1 to 1024. With 1, all run on the worker's main
+    /// thread; with more, on that many threads, the main one among them, and the handler must be
+    /// safe to use from them.
     unsigned concurrency = 1;
 
     /// How long each side looks for the next message before it sleeps: 30 us or so, when calls are
@@ -235,13 +266,16 @@ struct WorkerOptions {
     Duration spin = Duration::zero();
 
     /// The largest message either side accepts, blobs included. A larger request fails that one
-    /// call with `errc::message_too_large`, before anything is sent.
+    /// call with `errc::message_too_large`, before anything is sent; a larger response as well,
+    /// when its handler has run. At least 4096.
     std::uint64_t max_message_bytes = std::uint64_t{512} * 1024 * 1024;
 };
 
-/// Everything about one call; all optional.
+/// Everything about one call; all optional. An aggregate; name the members you set:
 ///
 ///     worker.call(Lint{"a.cpp"}, {.timeout = 5s, .stop_token = token});
+///
+/// `Request` only ties it to the type of the request that it is given with. The call keeps a copy.
 template <class Request>
 struct CallOptions {
     /// From the call until its answer, queueing and starting the worker included. Decides before
@@ -256,9 +290,10 @@ struct CallOptions {
     /// whole, only `timeout` counts.
     std::optional<Duration> run_timeout{};
 
-    /// Cancels the call. One that has not left yet leaves no trace; otherwise the handler's
-    /// `stop_requested()` becomes true and a late answer is dropped. The call ends at once with
-    /// `errc::cancelled`, without waiting for the handler.
+    /// Cancels the call when a stop is requested, before or while it is made. One that has not left
+    /// yet leaves no trace; otherwise the handler's `stop_requested()` becomes true and a late
+    /// answer is dropped. The call ends at once with `errc::cancelled`, without waiting for the
+    /// handler.
     std::stop_token stop_token{};
 };
 

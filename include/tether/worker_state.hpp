@@ -8,9 +8,10 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// What `Worker::state()` tells. A snapshot: it may have changed by the time it is looked at.
+/// What `Worker::state()` tells. A snapshot: it may have changed by the time it is looked at, so
+/// show it, and decide nothing by it. A call starts what it needs in any state but `stopped`.
 enum class WorkerState : std::uint8_t {
-    starting,  ///< the process was started and is not ready yet; calls are taken already
+    starting,  ///< a process is being started and is not ready yet; calls are taken already
     ready,     ///< it serves
     ended,     ///< there is no process; the next call starts one
     stopped,   ///< `stop()` was called; only `restart()` starts it again
