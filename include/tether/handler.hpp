@@ -19,17 +19,29 @@ TETHER_NAMESPACE_BEGIN
 
 /// One running call, as its handler sees it. Passed to `handle`; valid until `handle` returns.
 /// All members may be called from any thread in that time.
+///
+///     Diagnostics Linter::handle(const Lint& request, tether::CallContext<Lint>& call) {
+///         call.log(tether::Severity::info, "linting " + request.file);
+///         Diagnostics result{.clean = true};
+///         for (const auto& rule : rules_) {
+///             if (call.stop_requested()) break;  // nobody waits any more
+///             rule.check(request.file, result);
+///         }
+///         return result;
+///     }
 template <class Request>
 class CallContext {
 public:
+    /// Made by Tether.
     explicit CallContext(detail::CallControl& control) noexcept : control_(control) {}
     CallContext(const CallContext&) = delete;
     CallContext& operator=(const CallContext&) = delete;
 
     /// True once nobody waits for the answer any more: the caller cancelled, its deadline passed,
-    /// the worker is being stopped, or the parent has died. Costs one atomic load; ask often. A
-    /// handler that returns or throws once it has seen this may do so with anything: whoever should
-    /// wait after all, as when a stranger sends the worker SIGTERM, gets an error.
+    /// the call had its `run_timeout`, the worker is being stopped, or the parent has died. Costs
+    /// one atomic load; ask often. A handler that returns or throws once it has seen this may do so
+    /// with anything: whoever should wait after all, as when a stranger sends the worker SIGTERM,
+    /// gets an error.
     [[nodiscard]] bool stop_requested() const noexcept { return control_.stop_requested(); }
 
     /// The same as a token, for `std::condition_variable_any` and callbacks. The first use in a
@@ -37,18 +49,24 @@ public:
     /// `std::system_error` where the system has no thread to give.
     [[nodiscard]] std::stop_token stop_token() const { return control_.stop_token(); }
 
-    /// When the caller stops waiting; nothing where it waits for ever. Counted from the arrival of
-    /// the request, by this machine's monotonic clock.
+    /// When the time for this call is over, by `std::chrono::steady_clock`: that of its caller, or
+    /// its `run_timeout`, whichever is first; nothing where there is no limit. For planning, such
+    /// as what to begin at all: `stop_requested()` says when it *is* over.
+    ///
+    /// The parent sends how much time is left, and a worker counts that from when it takes the
+    /// request up. One that waited in line behind others has less time than this says.
     [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> deadline() const noexcept {
         return control_.deadline();
     }
 
     /// Says something to the parent's `Output`: as a line in order with what this process writes
     /// to stderr, with its severity when the output is a callback. Newlines make several lines.
-    /// Survives a crash right after it. Never throws for a parent that is gone.
+    /// Survives a crash right after it. Like a write to stderr it waits while the parent's side
+    /// takes nothing. Does nothing when the parent is gone; throws only `std::bad_alloc`.
     void log(Severity severity, std::string_view text) const { control_.log(severity, text); }
 
-    /// The number of this call, unique in its process; shown in error reports.
+    /// The number of this call, unique in its process: 1, 2, 3, ... as they are made. Error reports
+    /// show it (`CallInFlight::id`).
     [[nodiscard]] std::uint64_t id() const noexcept { return control_.id(); }
 
 private:
@@ -61,19 +79,30 @@ private:
 ///         Diagnostics handle(const Lint& request, tether::CallContext<Lint>& call) override;
 ///     };
 ///
-/// A missing override does not compile. The handler is constructed by its default constructor, once
-/// in each worker process, before the first call; when that throws, the start fails and the caller
-/// gets `errc::start_failed` with the exception's text. It is destroyed when the worker is stopped
-/// or its parent dies, unless the process is killed. Whatever `handle` throws becomes a
-/// `RemoteError` of that call; throw `HandlerError` to give it a code.
+/// Given to `serve_if_worker`, `serve` or `LoopbackWorker`. A missing override does not compile,
+/// and what `handle` returns is the request's `Response`.
 ///
-/// With `WorkerOptions::concurrency` 1 (the default) everything runs on the main thread of the
-/// worker; with more, `handle` is called from that many threads at once.
+/// **Lifetime.** The handler is constructed by its default constructor, once in each worker
+/// process, before the first call; when that throws, the start fails and the caller gets
+/// `errc::start_failed` with the exception's text. What it keeps lasts from call to call, until the
+/// process ends: `Worker::generation()` tells the parent of a new one. It is destroyed when the
+/// worker is stopped or its parent dies, unless the process is killed; it has the time that
+/// `StopPolicy::drain` and `terminate`, or `WorkerOptions::orphan_grace`, give.
+///
+/// **Errors.** Whatever `handle` throws becomes a `RemoteError` of that call, with what it was
+/// nested in; throw `HandlerError` to give it a code. The worker goes on, but for `std::bad_alloc`,
+/// after which it is replaced.
+///
+/// **Threads.** With `WorkerOptions::concurrency` 1 (the default) everything runs on the thread
+/// that called `serve_if_worker`, the main one; with more, `handle` is called from that many
+/// threads at once. In a `LoopbackWorker` it never runs on the caller's thread.
 template <class P>
 class Handler : public detail::HandlesAll<typename P::Requests> {
 public:
+    /// The protocol whose requests it answers.
     using protocol_type = P;
 
+    /// Not copied, since its state is the worker's.
     Handler() { static_assert(detail::check_protocol<P>()); }
     Handler(const Handler&) = delete;
     Handler& operator=(const Handler&) = delete;

@@ -18,21 +18,33 @@ TETHER_NAMESPACE_BEGIN
 ///
 ///     int main(int argc, char** argv) {
 ///         if (auto exit_code = tether::serve_if_worker<Linter>(argc, argv)) return *exit_code;
+///         // the program itself
+///     }
 ///
 /// Otherwise it returns nothing at once, for the price of one `getenv`. In a worker it constructs
 /// the handler whose protocol the parent asked for, serves on this thread until it is stopped or
-/// the parent is gone, destroys the handler, and returns the exit code for `main` to return.
+/// the parent is gone, destroys the handler, and returns the exit code for `main` to return: 0, or
+/// 1 when it could not serve, which stderr or the parent's error explains. What stands before this
+/// line in `main` runs in every worker as well, and so do the constructors of globals.
 ///
-/// In a worker it also: makes stdout line-buffered; installs handlers for SIGTERM (an orderly end)
-/// and SIGPIPE (nothing); becomes a child subreaper (Linux), and at the end kills what the handler
-/// started and left running (orphans of what the handler started become its children, and stay in
-/// the system's list until then, or until the handler waits for any child); starts one small thread
-/// that watches the parent. It takes the
-/// environment variable `TETHER_WORKER` away, so that a handler may have workers of its own.
+/// `Handlers` are one or more handlers, each of another protocol; only one of them is constructed.
+///
+/// **What it does to the process** that is a worker, and to no other:
+/// - makes stdout line-buffered;
+/// - installs handlers for SIGTERM (an orderly end) and SIGPIPE (nothing), which, unlike ignored
+///   signals, programs that it starts do not inherit;
+/// - starts one small thread that watches the parent;
+/// - becomes a child subreaper (Linux), and at the end kills what the handler started and left
+///   running. Orphans of what the handler started become its children, and stay in the system's
+///   list until then, or until the handler waits for any child;
+/// - sets `WorkerOptions::limits`;
+/// - takes the environment variable `TETHER_WORKER` away, so that a handler may have workers of its
+///   own.
 ///
 /// The arguments are not looked at; they are the program's own, as `WorkerOptions::arguments` set
-/// them. Throws nothing that comes from a handler; a constructor that throws is reported to the
-/// parent as `errc::start_failed`.
+/// them. Throws nothing that comes from a handler: a constructor that throws is reported to the
+/// parent as `errc::start_failed`. Throws `std::system_error` where the system has neither a thread
+/// nor descriptors for a worker. Call it once, before other threads are started.
 template <class... Handlers>
 [[nodiscard]] std::optional<int> serve_if_worker([[maybe_unused]] int argc,
                                                  [[maybe_unused]] char** argv) {
@@ -47,7 +59,8 @@ template <class... Handlers>
 ///
 ///     int main() { return tether::serve<Linter>(); }
 ///
-/// Run by hand it says what it is on stderr and returns 2.
+/// `Handlers` and what happens in a worker are as with `serve_if_worker`. Run by hand it says on
+/// stderr what it is and what it serves, and returns 2.
 template <class... Handlers>
 [[nodiscard]] int serve() {
     if (const auto exit_code = serve_if_worker<Handlers...>(0, nullptr)) return *exit_code;
