@@ -33,12 +33,18 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// Requests and responses go through the codec, and errors, deadlines and cancellation behave as
 /// with a `Worker`. What only a process can give is missing: a crash of the handler is a crash of
-/// this program, and a handler that ignores `stop_requested()` cannot be ended, so that `stop()`
-/// and the destructor wait for it.
+/// this program; a handler that ignores `stop_requested()` cannot be ended, so that `stop()`,
+/// `kill()`, `restart()` and the destructor wait for it; and none of them may be called from within
+/// a handler.
 ///
-/// Handlers run on `WorkerOptions::concurrency` threads that are started by the first call. Of the
-/// options, `name`, `call_timeout`, `concurrency`, `max_message_bytes` and `output` (for
-/// `CallContext::log`) count. Thread-safe as `Worker` is.
+/// **Options.** `name` (empty: "loopback"), `call_timeout`, `concurrency`, `max_message_bytes` and
+/// `output` (for `CallContext::log` alone) count; the others are checked and have no effect.
+///
+/// **Threads.** As thread-safe as `Worker` is. The first call makes the handler, on the thread that
+/// makes the call, and starts `concurrency` threads on which requests are handled; one more, where
+/// needed, keeps deadlines and runs stop callbacks. An output callback is called on the thread of
+/// the handler that logs, one at a time. In a child made by `fork()` those threads do not exist: a
+/// worker of the original must not be used there.
 template <class P, class H>
 class LoopbackWorker {
     static_assert(detail::check_protocol<P>());
@@ -47,14 +53,20 @@ class LoopbackWorker {
                   "the handler serves another protocol");
 
 public:
+    /// The protocol that it was made for.
     using protocol_type = P;
+
+    /// The executor that `async_call` completes on where the handler has none of its own.
     using executor_type = asio::any_io_executor;
 
-    /// Completion handlers without an executor of their own run on Tether's background thread.
+    /// Completion handlers without an executor of their own run on Tether's background thread. The
+    /// handler is not made yet. Throws as the constructor of `Worker` does, and
+    /// `std::system_error` where the system has no thread to give.
     explicit LoopbackWorker(WorkerOptions options = {})
         : LoopbackWorker(detail::Runtime::instance().started_executor(), std::move(options)) {}
 
-    /// Completion handlers without an executor of their own run on `executor`.
+    /// The same with the caller's executor, as with a `Worker`: a pending call keeps that context's
+    /// `run()` alive, an idle worker does not.
     explicit LoopbackWorker(executor_type executor, WorkerOptions options = {})
         : executor_(std::move(executor)) {
         detail::check_options(options);
@@ -63,28 +75,35 @@ public:
                                                              detail::handler_type<H>());
     }
 
-    /// The same with a context, such as an `asio::io_context`.
+    /// The same with the executor of a context, such as an `asio::io_context`.
     template <class Context>
     requires std::derived_from<Context, asio::execution_context>
     explicit LoopbackWorker(Context& context, WorkerOptions options = {})
         : LoopbackWorker(executor_type{context.get_executor()}, std::move(options)) {}
 
+    /// Takes the handler over, with its pending calls. A moved-from worker may only be destroyed.
     LoopbackWorker(LoopbackWorker&&) noexcept = default;
+
+    /// Cannot be assigned to.
     LoopbackWorker& operator=(LoopbackWorker&&) = delete;
 
-    /// As `stop()`.
+    /// As `stop()`: waits for handlers that run.
     ~LoopbackWorker() {
         if (carrier_ != nullptr) carrier_->stop();
     }
 
-    /// As `Worker::call`.
+    /// As `Worker::call`, with the errors that need no process: `timeout`, `cancelled`,
+    /// `start_failed` (the handler's constructor threw; the next call tries again),
+    /// `worker_killed` (`kill()`), `message_too_large`, `codec` and `stopped`, or `RemoteError`. A
+    /// handler that calls its own worker waits for a free thread.
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());
         return detail::CallFront::instance().template call<P>(*carrier_, request, options);
     }
 
-    /// As `Worker::async_call`.
+    /// As `Worker::async_call`, with the errors of `call`. A request has left when its handler has
+    /// begun.
     template <class R, class Token>
     auto async_call(R request, CallOptions<R> options, Token&& token) {
         static_assert(detail::check_request<P, R>());
@@ -98,21 +117,25 @@ public:
         return async_call(std::move(request), CallOptions<R>{}, std::forward<Token>(token));
     }
 
-    /// Ends pending calls with `errc::stopped`, waits for handlers that run, and destroys the
-    /// handler. Later calls fail until `restart()`. No process has ended: always nothing.
+    /// Ends pending calls with `errc::stopped`, tells handlers that run to stop, waits for them,
+    /// and destroys the handler. Later calls fail until `restart()`. May be called again, and from
+    /// several threads. No process has ended: always nothing.
     std::optional<ExitStatus> stop() {
         carrier_->stop();
         return std::nullopt;
     }
 
-    /// The same with `errc::worker_killed`; the next call makes a fresh handler.
+    /// The same with `errc::worker_killed`, and the next call makes a fresh handler, unless
+    /// `stop()` was called.
     void kill() { carrier_->kill(); }
 
-    /// Stops it; the next call makes a fresh handler.
+    /// As `stop()`; but the next call makes a fresh handler.
     void restart() { carrier_->restart(); }
 
-    /// As `Worker::ref` and `Worker::unref`.
+    /// As `Worker::ref`: keeps the executor's `run()` alive although no call is pending.
     void ref() { hold_->take(); }
+
+    /// Takes `ref()` back. This is how a worker starts.
     void unref() { hold_->release(); }
 
     /// Always nothing: there is no process.
@@ -121,11 +144,15 @@ public:
     /// Always 0: there is no process.
     [[nodiscard]] std::int64_t pid() const noexcept { return 0; }
 
-    /// Counts the handlers that were made.
+    /// Counts the handlers that were made, those whose constructor threw included; 0 before the
+    /// first call.
     [[nodiscard]] std::uint64_t generation() const { return carrier_->generation(); }
 
+    /// `ended` while there is no handler, as before the first call; `ready` while there is one;
+    /// `stopped` after `stop()`. Never `starting`.
     [[nodiscard]] WorkerState state() const { return carrier_->state(); }
 
+    /// The executor that it was made with, or that of Tether's background thread.
     [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
 
 private:

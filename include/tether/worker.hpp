@@ -35,7 +35,11 @@ TETHER_NAMESPACE_BEGIN
 /// or by `kill()`; whatever way the parent ends, the process and all it started end too. An idle
 /// worker holds nobody up: `main` may return, and an `io_context::run()` returns when no call is
 /// pending. One that crashed is started again by the next call, within
-/// `WorkerOptions::restart`.
+/// `WorkerOptions::restart`. When the program exits, blocking calls of other
+/// threads end with `errc::stopped`, and completion handlers of pending calls are dropped, not
+/// called.
+///
+/// **Errors** of calls are `CallError`s; `errc` tells for each cause what can be done.
 ///
 /// **Threads.** All members but move and destruction may be called from any threads at once. A
 /// worker may be destroyed while others are inside `call`, as a static one is at exit: that ends
@@ -49,6 +53,7 @@ class Worker {
     static_assert(detail::check_protocol<P>());
 
 public:
+    /// The protocol that it was made for.
     using protocol_type = P;
 
     /// The executor that `async_call` completes on where the handler has none of its own.
@@ -60,15 +65,19 @@ public:
     /// program. Small requests that they make leave together, once the handlers that are ready have
     /// run or there are some: a handler that goes on for long holds its own requests back.
     ///
-    /// Throws `std::invalid_argument` only for options that contradict each other. A start that
-    /// fails surfaces at the first call, as `errc::start_failed`; the next call tries again.
+    /// Throws `std::invalid_argument` for options that make no sense, and nothing else but
+    /// `std::bad_alloc`, or `std::system_error` where the system has no descriptors for the library
+    /// itself. A start that fails surfaces at the first call, as `errc::start_failed`; the next
+    /// call tries again. In a process that was itself started as a worker, and has not called
+    /// `serve_if_worker` yet, nothing is started before the first call: a `Worker` may be a global.
     explicit Worker(WorkerOptions options = {})
         : Worker(executor_type{detail::Runtime::instance().context().get_executor()},
                  std::move(options)) {}
 
-    /// The same with the caller's executor. A pending call keeps that context's `run()` alive, an
-    /// idle worker does not (see `ref()`). When the context is destroyed first, pending calls are
-    /// dropped with it, and the worker may be destroyed later.
+    /// The same with the caller's executor: completion handlers without an executor of their own
+    /// run there. A pending call keeps that context's `run()` alive, an idle worker does not (see
+    /// `ref()`). When the context is destroyed first, the handlers of pending calls are destroyed
+    /// with it, uncalled, and the worker may be destroyed later.
     explicit Worker(executor_type executor, WorkerOptions options = {})
         : executor_(std::move(executor)) {
         detail::check_options(options);
@@ -79,14 +88,17 @@ public:
         supervisor_->begin();
     }
 
-    /// The same with a context, such as an `asio::io_context`.
+    /// The same with the executor of a context, such as an `asio::io_context`.
     template <class Context>
     requires std::derived_from<Context, asio::execution_context>
     explicit Worker(Context& context, WorkerOptions options = {})
         : Worker(executor_type{context.get_executor()}, std::move(options)) {}
 
-    /// A moved-from worker may only be destroyed or assigned to.
+    /// Takes the process over, with its pending calls. A moved-from worker may only be destroyed or
+    /// assigned to.
     Worker(Worker&&) noexcept = default;
+
+    /// The same; the process that this worker had is ended as by the destructor.
     Worker& operator=(Worker&& other) noexcept {
         if (this != &other) {
             Worker old{std::move(*this)};
@@ -97,7 +109,8 @@ public:
         return *this;
     }
 
-    /// Ends the process as `stop()` does. Pending calls end with `errc::stopped`.
+    /// Ends the process as `stop()` does, and waits for that. Pending calls end with
+    /// `errc::stopped`. In a forked copy it does nothing to the process.
     ~Worker() {
         if (supervisor_ == nullptr) return;
         if (supervisor_->forked()) {
@@ -108,7 +121,7 @@ public:
     }
 
     /// Sends `request` and waits for its answer. The calling thread does the work itself; several
-    /// threads share the connection.
+    /// threads share the connection. `request` is used in place, and not after the call.
     ///
     /// Returns what the handler returned. Throws `RemoteError` when the handler threw, or
     /// `CallError` with one of: `timeout`, `cancelled`, `start_failed`, `start_timeout`,
@@ -117,8 +130,14 @@ public:
     /// Tether's background thread), `stopped`, `forked`. Each settles this call only once, and by
     /// the deadline at the latest.
     ///
-    /// An `idempotent` request whose worker died is sent once more to the next process, within the
-    /// same deadline.
+    /// A call that waits for a process, since the last one died, waits within its own deadline. An
+    /// `idempotent` request whose worker died by itself is sent once more to the next process,
+    /// within the same deadline; so is one that had not left.
+    ///
+    /// **Cancellation** through `CallOptions::stop_token`, from another thread: the call ends at
+    /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards
+    /// the handler's `stop_requested()` becomes true and its answer is dropped. After the deadline
+    /// the same is done for `errc::timeout`.
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());
@@ -128,12 +147,21 @@ public:
 
     /// Sends `request` and completes later.
     ///
-    /// `request` is kept until then. `token` is any Asio completion token with the signature
-    /// `void(std::exception_ptr, R::Response)`, or `void(std::exception_ptr)` where the response is
-    /// `void`. The exception, when not null, is what `call` would throw; `would_deadlock` does not
-    /// occur. Never completes inside this function. The completion runs on the handler's associated
-    /// executor, else on `get_executor()`; both are kept busy until then. The handler is kept in
-    /// memory from its associated allocator, which has all of it back before the handler is called.
+    /// `request` is kept until then. `options` as for `call`. `token` is any Asio completion token
+    /// with the signature `void(std::exception_ptr, R::Response)`, or `void(std::exception_ptr)`
+    /// where the response is `void`. The exception, when not null, is what `call` would throw;
+    /// `would_deadlock` does not occur. Never completes inside this function. The completion runs
+    /// on the handler's associated executor, else on `get_executor()`; both are kept busy until
+    /// then. The handler is kept in memory from its associated allocator, which has all of it back
+    /// before the handler is called.
+    ///
+    ///     worker.async_call(request, [](std::exception_ptr error, Diagnostics result) {});
+    ///
+    ///     auto operation = worker.async_call(request, asio::use_awaitable);  // named for GCC 12,
+    ///     Diagnostics result = co_await std::move(operation);                // see the README
+    ///
+    /// Throws `errc::forked` in a forked copy, and `std::bad_alloc`; every other failure is given
+    /// to the handler, one of the encoding as well.
     ///
     /// **Cancellation** through the handler's slot, or `CallOptions::stop_token`: the call ends at
     /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards
@@ -156,21 +184,27 @@ public:
 
     /// Ends the process: asks it to finish, waits as `StopPolicy` says, forces it in the end, and
     /// returns how it ended, only after it has been reaped. Pending calls end with `errc::stopped`.
-    /// Later calls fail with it, until `restart()`. Nothing if there never was a process. May be
-    /// called again, and from several threads.
+    /// Later calls fail with it, until `restart()`.
+    ///
+    /// Without a process it returns how the last one ended, or nothing if there never was one. May
+    /// be called again, from several threads, and from a completion handler, but not from an
+    /// `Output` callback. Throws `errc::forked`, and `std::bad_alloc`.
     std::optional<ExitStatus> stop() { return supervisor()->stop(); }
 
     /// Kills the process with all it started, and returns when it is gone. Pending calls end with
-    /// `errc::worker_killed`. The next call starts it again. Nothing happens without a process.
+    /// `errc::worker_killed`. The next call starts another, and this counts as no crash; a worker
+    /// that was stopped stays so. Nothing happens without a process. To be called and throws as
+    /// `stop()`.
     void kill() { supervisor()->kill(); }
 
-    /// Stops the process, forgets earlier crashes, and starts a new one. Pending calls end with
-    /// `errc::stopped`. Does not wait for the new process, and does not throw when it fails to
-    /// start: the first call does.
+    /// Stops the process as `stop()` does, forgets earlier crashes, and starts a new one. Calls
+    /// that were sent end with `errc::stopped`; those that still wait for a process get the new
+    /// one. Does not wait until that is ready, and does not throw when it fails to start: the first
+    /// call does. To be called and throws as `stop()`.
     void restart() { supervisor()->restart(std::nullopt); }
 
     /// The same with other options from now on; the name stays. Throws `std::invalid_argument` for
-    /// options that contradict each other, before anything happens.
+    /// options that make no sense, before anything happens.
     void restart(WorkerOptions options) {
         detail::check_options(options);
         supervisor()->restart(std::move(options));
@@ -184,21 +218,25 @@ public:
     /// Takes `ref()` back. This is how a worker starts.
     void unref() { hold_->release(); }
 
-    /// The process id, 0 while there is no process.
+    /// The process id, 0 while there is no process. For show: the process may end at any moment, so
+    /// do not signal it by its number.
     [[nodiscard]] std::int64_t pid() const { return supervisor()->pid(); }
 
-    /// Counts the processes that were started: 1 for the first. A change tells that a handler has
-    /// lost its state.
+    /// Counts the starts, those that failed included: 1 for the first. A change tells that a
+    /// handler has lost its state.
     [[nodiscard]] std::uint64_t generation() const { return supervisor()->generation(); }
 
+    /// What the worker is doing at this moment.
     [[nodiscard]] WorkerState state() const { return supervisor()->state(); }
 
-    /// How the last process ended; nothing while the first one runs.
+    /// How the process ended that was the last to end; nothing while the first one runs. A start
+    /// that failed before there was a process leaves none.
     [[nodiscard]] std::optional<ExitReport> last_exit() const {
         const auto report = supervisor()->last_exit();
         return report == nullptr ? std::nullopt : std::optional{*report};
     }
 
+    /// The executor that it was made with, or that of Tether's background thread.
     [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
 
 private:
