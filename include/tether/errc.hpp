@@ -31,8 +31,8 @@ enum class errc {
     /// next call tries again. Equals `std::errc::timed_out`.
     start_timeout,
 
-    /// The worker's program serves another protocol, or another version of it. Build both programs
-    /// from one header.
+    /// The worker's program serves another protocol, or one of another version, codec or list of
+    /// requests; the text says which. Build both programs from one header.
     protocol_mismatch,
 
     /// The worker's program does not call `serve_if_worker` first in `main`. In the worker itself,
@@ -67,8 +67,9 @@ enum class errc {
     /// costs the worker. Equals `std::errc::message_size`.
     message_too_large,
 
-    /// A value could not be encoded or decoded; the text says which. Only that call fails. With a
-    /// response its handler has run.
+    /// A value could not be encoded or decoded; the text says which. Only that call fails. A
+    /// request
+    /// was not handled then; of a response the handler has run.
     codec,
 
     /// The handler threw; the error is a `RemoteError`.

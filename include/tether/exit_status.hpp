@@ -92,8 +92,8 @@ struct ExitReport {
     std::chrono::milliseconds uptime{};  ///< from spawn until its end was seen
 
     /// The largest resident set, of the worker or of a process that it had started and waited for;
-    /// 0 when unknown. POSIX: `ru_maxrss` of `wait4`. On Linux never less than that of the parent
-    /// was when it started the worker, since the two share their memory for a moment: only a larger
+    /// 0 when unknown. POSIX: `ru_maxrss` of `wait4`. On Linux never less than the parent's was
+    /// when it started the worker, since the two share their memory for a moment: only a larger
     /// value says something.
     std::uint64_t peak_memory_bytes{};
 
