@@ -62,8 +62,9 @@ public:
     /// Starts the process and returns without waiting for it; calls may be made at once.
     /// Completion handlers without an executor of their own run on Tether's background thread:
     /// keep them short, make no blocking calls there, and let no exception escape: that ends the
-    /// program. Small requests that they make leave together, once the handlers that are ready have
-    /// run or there are some: a handler that goes on for long holds its own requests back.
+    /// program. Small requests that they make leave together, once the handlers that became ready
+    /// with them have run or there are some: a handler that goes on for long holds its own requests
+    /// back.
     ///
     /// Throws `std::invalid_argument` for options that make no sense, and nothing else but
     /// `std::bad_alloc`, or `std::system_error` where the system has no descriptors for the library

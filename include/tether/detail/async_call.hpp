@@ -8,6 +8,7 @@
 #include <tether/detail/payload.hpp>
 #include <tether/detail/pending_list.hpp>
 #include <tether/detail/runtime.hpp>
+#include <tether/detail/turn.hpp>
 #include <tether/protocol.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -18,6 +19,7 @@
 #include <asio/dispatch.hpp>
 #include <asio/execution/context.hpp>
 #include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/query.hpp>
 #include <asio/system_executor.hpp>
@@ -92,7 +94,10 @@ public:
     virtual void cancel(AsyncCall& call, bool only_unsent) = 0;
 };
 
-class AsyncCall : public Call, public Droppable, public std::enable_shared_from_this<AsyncCall> {
+class AsyncCall : public Call,
+                  public Droppable,
+                  public Deferred,
+                  public std::enable_shared_from_this<AsyncCall> {
 public:
     explicit AsyncCall(std::shared_ptr<CallCarrier> carrier) : carrier_(std::move(carrier)) {}
 
@@ -203,9 +208,10 @@ public:
     // After construction, when shared_from_this works. False: the context is gone.
     bool enlist() {
         const auto self = shared_from_this();
-        for (auto* context : {mortal_context(completion_->work.get_executor()),
-                              mortal_context(completion_->handler_work.get_executor())}) {
-            if (context == nullptr) continue;
+        for (auto* context : {context_of(completion_->work.get_executor()),
+                              context_of(completion_->handler_work.get_executor())}) {
+            // Tether's own is never destroyed.
+            if (context == nullptr || context == &Runtime::instance().context()) continue;
             auto list = PendingService::list_of(*context);
             if (!list->add(self)) return false;
             if (lists_[0] == nullptr) {
@@ -293,9 +299,9 @@ private:
         void operator()() { TypedAsyncCall::invoke(std::move(call)); }
     };
 
-    // The context that an executor belongs to, if that may be destroyed before the call completes.
+    // The context that an executor belongs to, if there is one to run things on.
     template <class Executor>
-    static asio::execution_context* mortal_context(const Executor& executor) {
+    static asio::execution_context* context_of(const Executor& executor) {
         if constexpr (runs_inline<Executor> ||
                       !asio::can_query<const Executor&, asio::execution::context_t>::value) {
             return nullptr;
@@ -315,10 +321,11 @@ private:
         const std::scoped_lock lock{mutex_};
         if (completion_ == nullptr) return;
         try {
+            auto executor = completion_->handler_work.get_executor();
+            if (completes_in_this_turn(executor)) return;
             auto allocator = asio::get_associated_allocator(completion_->handler);
             Invocation invocation{std::move(self), std::move(allocator)};
-            auto executor = completion_->handler_work.get_executor();
-            if (mortal_context(executor) != nullptr) {
+            if (context_of(executor) != nullptr) {
                 asio::post(executor, std::move(invocation));
                 return;
             }
@@ -333,6 +340,47 @@ private:
             completion_->work.reset();
             completion_->handler_work.reset();
             static_cast<void>(completion_.release());
+        }
+    }
+
+    // The background thread runs the handler as soon as it has let go of its locks, where that is
+    // the right thread for it.
+    bool completes_in_this_turn(const HandlerExecutor& executor) {
+        auto& runtime = Runtime::instance();
+        auto* turn = runtime.turn();
+        if (turn == nullptr) return false;
+        if constexpr (runs_inline<HandlerExecutor>) {
+            if (!is_of(runtime, completion_->work.get_executor())) return false;
+        } else {
+            if (!is_of(runtime, executor)) return false;
+        }
+        return turn->after_act(shared_from_this());
+    }
+
+    // Only the executor itself: a strand over it, say, has rules of its own.
+    template <class Executor>
+    static bool is_of(Runtime& runtime, const Executor& executor) {
+        if constexpr (std::is_same_v<Executor, asio::any_io_executor>) {
+            const auto* own = executor.template target<asio::io_context::executor_type>();
+            return own != nullptr && *own == runtime.context().get_executor();
+        } else {
+            return false;
+        }
+    }
+
+    void run(std::shared_ptr<Deferred> self) override {
+        auto call = std::static_pointer_cast<TypedAsyncCall>(std::move(self));
+        auto& runtime = Runtime::instance();
+        if (runtime.exiting()) return runtime.keep_for_ever(std::move(call));
+        if constexpr (runs_inline<HandlerExecutor>) {
+            std::unique_lock lock{mutex_};
+            if (completion_ == nullptr) return;
+            auto executor = completion_->handler_work.get_executor();
+            auto allocator = asio::get_associated_allocator(completion_->handler);
+            lock.unlock();
+            asio::dispatch(executor, Invocation{std::move(call), std::move(allocator)});
+        } else {
+            invoke(std::move(call));
         }
     }
 

@@ -94,6 +94,9 @@ public:
         try {
             call.message.open(FrameType::request, call.info.index, number, timeouts_of(call));
             if (call.is_async()) watch_deadline(call);
+            // Before it leaves: the answer would wake the background thread only to find that this
+            // one still holds the locks.
+            if (wants_background_reader()) watch_input();
             if (leaves_with_others(call)) {
                 channel_.queue(call.message);
             } else {
@@ -105,7 +108,6 @@ public:
             throw;
         }
         see_to_room(call.is_async());
-        if (wants_background_reader()) watch_input();
         return number;
     }
 

@@ -23,9 +23,13 @@ namespace detail {
 class OutgoingMessage {
 public:
     static constexpr std::size_t kept_storage = std::size_t{256} * 1024;
+    static constexpr std::size_t usual_storage = 240;
     static constexpr std::size_t prefix = FrameHeader::size + MessageHead::size;
 
-    OutgoingMessage() { reset(); }
+    OutgoingMessage() {
+        buffer_.reserve(usual_storage);
+        reset();
+    }
 
     // Keeps the storage, unless that is large.
     void reset() {

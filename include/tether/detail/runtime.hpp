@@ -6,6 +6,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
+#include <tether/detail/turn.hpp>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
@@ -106,6 +107,8 @@ public:
     [[nodiscard]] bool on_thread() const noexcept {
         return thread_id_.load() == std::this_thread::get_id();
     }
+    // What the background thread is doing. Null on other threads.
+    [[nodiscard]] Turn* turn() noexcept { return on_thread() ? &turn_ : nullptr; }
     // After this the background thread does nothing any more.
     [[nodiscard]] bool exiting() const noexcept { return exiting_.load(); }
 
@@ -226,6 +229,7 @@ private:
     std::unordered_set<std::shared_ptr<Endable>> processes_;
     std::vector<std::shared_ptr<void>> kept_;
     std::thread thread_;
+    Turn turn_;  // the thread's
     std::atomic<std::thread::id> thread_id_{};
     bool finished_ = false;
     std::atomic<bool> exiting_{false};

@@ -19,6 +19,7 @@
 #include <tether/detail/overdue_calls.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/runtime.hpp>
+#include <tether/detail/turn.hpp>
 #include <tether/error.hpp>
 
 #include <array>
@@ -46,6 +47,7 @@ struct SessionEnd {
 };
 
 class Session final : public Endable,
+                      public Deferred,
                       private ConnectionOwner,
                       public std::enable_shared_from_this<Session> {
 public:
@@ -157,6 +159,10 @@ public:
     }
 
     [[nodiscard]] StopPolicy stop_policy() const override { return stop_policy_; }
+
+    // --- Deferred
+
+    void run(std::shared_ptr<Deferred>) override { connection_.on_others_ran(); }
 
 private:
     Session(const WorkerOptions& options, const ProtocolId& protocol, std::uint64_t generation,
@@ -380,6 +386,8 @@ private:
 
     // --- What the background thread watches: defined in session_background.hpp
 
+    template <class Act>
+    static auto in_a_turn(Act act);
     template <class Act>
     void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act);
     template <class Act>

@@ -35,16 +35,27 @@ inline void Session::watch_everything() {
                     nullptr, watch_error_);
 }
 
+template <class Act>
+auto Session::in_a_turn(Act act) {
+    return [act = std::move(act)](Session& session) {
+        auto* turn = session.runtime_.turn();
+        if (turn == nullptr) return act(session);  // somebody else runs Tether's context
+        (*turn)([&] { act(session); });
+    };
+}
+
 // All watches go through these two. With watching_ held.
 template <class Act>
 void Session::when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act) {
-    const auto error = Watches::when_ready(descriptor, fd, to_write, shared_from_this(), act);
+    const auto error = Watches::when_ready(descriptor, fd, to_write, shared_from_this(),
+                                           in_a_turn(std::move(act)));
     if (error) on_unwatched(error);
 }
 
 template <class Act>
 void Session::at(asio::steady_timer& timer, TimePoint when, Act act) {
-    if (const auto error = Watches::at(timer, when, shared_from_this(), act)) on_unwatched(error);
+    const auto error = Watches::at(timer, when, shared_from_this(), in_a_turn(std::move(act)));
+    if (error) on_unwatched(error);
 }
 
 // A worker that cannot be watched is of no use: nobody would learn what it says, nor of its end.
@@ -151,6 +162,8 @@ inline void Session::unwatch_connection() {
 }
 
 inline void Session::let_others_run() {
+    auto* turn = runtime_.turn();
+    if (turn != nullptr && turn->at_end(shared_from_this())) return;
     asio::post(runtime_.context(),
                [session = shared_from_this()] { session->connection_.on_others_ran(); });
 }
