@@ -297,11 +297,19 @@ public:
     bool handle(const AwaitToken& request, tether::CallContext<AwaitToken>& call) override {
         const GateVisitor gate{request.gate};
         std::mutex mutex;
-        std::condition_variable_any never;
-        const std::stop_callback tell{call.stop_token(), [&] { gate.say(Gate::stopped); }};
+        std::condition_variable_any changed;
+        bool told = false;
+        const std::stop_callback tell{call.stop_token(), [&] {
+                                          gate.say(Gate::stopped);
+                                          const std::scoped_lock lock{mutex};
+                                          told = true;
+                                          changed.notify_one();
+                                      }};
         gate.say(Gate::entered);
         std::unique_lock lock{mutex};
-        never.wait(lock, call.stop_token(), [] { return false; });
+        // Not by the token at once: a callback that has not run yet is forgotten with its object.
+        changed.wait(lock, [&] { return told; });
+        changed.wait(lock, call.stop_token(), [] { return false; });
         return call.stop_requested();
     }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "support/text.hpp"
 
 namespace message_pack_reader_test {
@@ -105,10 +106,15 @@ TEST_CASE("an error says where it is and what", "[F13]") {
 }
 
 TEST_CASE("any bytes are taken as nlohmann takes them", "[F13]") {
+#if defined(TETHER_TEST_SANITIZED)
+    constexpr unsigned thinned = 16;  // what throws costs twenty times as much there
+#else
+    constexpr unsigned thinned = 1;
+#endif
     std::mt19937 random{20240601};
     const auto one_of = [&](unsigned count) { return static_cast<unsigned>(random() % count); };
     for (unsigned first = 0; first < 256; ++first) {
-        for (int attempt = 0; attempt < 200; ++attempt) {
+        for (int attempt = 0; attempt < 200 / static_cast<int>(thinned); ++attempt) {
             std::string bytes(1, static_cast<char>(first));
             const auto size = one_of(24);
             for (unsigned i = 0; i < size; ++i) {
@@ -122,7 +128,7 @@ TEST_CASE("any bytes are taken as nlohmann takes them", "[F13]") {
     const auto document = packed(json::parse(
         R"({"a": [1, -2, 2.5, null, true, "x", {}, []], "b": {"c": [[-70000]], "c": "twice"}})"));
     for (std::size_t at = 0; at < document.size(); ++at) {
-        for (unsigned value = 0; value < 256; ++value) {
+        for (unsigned value = 0; value < 256; value += thinned) {
             auto changed = document;
             changed[at] = static_cast<char>(value);
             REQUIRE(agree(changed));
