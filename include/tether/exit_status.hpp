@@ -92,9 +92,9 @@ struct ExitReport {
     std::chrono::milliseconds uptime{};  ///< from spawn until its end was seen
 
     /// The largest resident set, of the worker or of a process that it had started and waited for;
-    /// 0 when unknown. POSIX: `ru_maxrss` of `wait4`. On Linux never less than the parent's was
-    /// when it started the worker, since the two share their memory for a moment: only a larger
-    /// value says something.
+    /// 0 when unknown. POSIX: `ru_maxrss` of `wait4`. A process shares its parent's memory for a
+    /// moment when it is started, and Linux counts that: what is no more than the parent's own peak
+    /// at that time is unknown.
     std::uint64_t peak_memory_bytes{};
 
     /// It was killed by a SIGKILL that Tether did not send.

@@ -64,14 +64,16 @@ class ChildProcess {
 public:
     ChildProcess() noexcept = default;
     explicit ChildProcess(::pid_t pid) noexcept
-        : pid_(pid), pidfd_(open_pidfd(pid)), gone_(pid <= 0) {}
+        : pid_(pid), pidfd_(open_pidfd(pid)), peak_before_(own_peak()), gone_(pid <= 0) {}
     ChildProcess(ChildProcess&& other) noexcept
         : pid_(other.pid_),
           pidfd_(std::move(other.pidfd_)),
+          peak_before_(other.peak_before_),
           gone_(std::exchange(other.gone_, true)) {}
     ChildProcess& operator=(ChildProcess&& other) noexcept {
         pid_ = other.pid_;
         pidfd_ = std::move(other.pidfd_);
+        peak_before_ = other.peak_before_;
         gone_ = std::exchange(other.gone_, true);
         return *this;
     }
@@ -150,7 +152,9 @@ public:
         int status = 0;
         ::rusage usage{};
         if (retry([&] { return ::wait4(pid_, &status, WNOHANG, &usage); }) == pid_) {
-            ended.peak_memory_bytes = peak_bytes(usage);
+            // It had this process' memory for a moment: only more than that is its own.
+            const auto peak = peak_bytes(usage);
+            if (peak > peak_before_) ended.peak_memory_bytes = peak;
         }
         return ended;
     }
@@ -213,6 +217,11 @@ private:
 #else
         return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 #endif
+    }
+
+    static std::uint64_t own_peak() noexcept {
+        ::rusage usage{};
+        return ::getrusage(RUSAGE_SELF, &usage) == 0 ? peak_bytes(usage) : 0;
     }
 
     // Linux 6.15 keeps the status for whoever holds a pidfd.
@@ -284,7 +293,8 @@ private:
 
     ::pid_t pid_ = 0;
     Descriptor pidfd_;
-    bool gone_ = true;  // reaped, by us or by the host
+    std::uint64_t peak_before_ = 0;  // of this process, when it started that one
+    bool gone_ = true;               // reaped, by us or by the host
 };
 
 }  // namespace detail
