@@ -28,6 +28,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -202,11 +203,19 @@ private:
             }
             throw CallError(errc::start_failed, text);
         }
-        current_ = fresh;
         fresh->threads.reserve(options_.concurrency);
-        for (unsigned i = 0; i < options_.concurrency; ++i) {
-            fresh->threads.emplace_back([this, fresh] { serve(*fresh); });
+        try {
+            for (unsigned i = 0; i < options_.concurrency; ++i) {
+                fresh->threads.emplace_back([this, fresh] { serve(*fresh); });
+            }
+        } catch (const std::system_error& error) {  // the system has no more to give
+            if (fresh->threads.empty()) {
+                throw CallError(errc::start_failed,
+                                "worker \"" + name() + "\": start a thread: " + error.what(),
+                                nullptr, error.code());
+            }
         }
+        current_ = fresh;
     }
 
     void settle(Call& call) {
