@@ -1,5 +1,5 @@
 // All calls to one worker, without one: this file is the worker, and the owner too.
-#include <tether/detail/connection.hpp>
+#include <tether/detail/connection_reading.hpp>
 
 #include <algorithm>
 #include <array>

@@ -11,7 +11,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/child_process.hpp>
-#include <tether/detail/connection.hpp>
+#include <tether/detail/connection_reading.hpp>
 #include <tether/detail/control_link.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/host_mutex.hpp>

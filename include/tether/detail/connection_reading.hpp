@@ -1,0 +1,249 @@
+// Why: who reads on a connection, and what becomes of what was read. Apart from connection.hpp only
+// for the reader's sake; whoever uses connections includes this.
+#pragma once
+
+#include <tether/config.hpp>
+#include <tether/detail/connection.hpp>
+
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// --- Waiting
+
+// What a blocked caller leaves behind in order, also when an exception ends its wait: its call
+// lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
+// followed: its leader may have gone at the same time.
+struct Connection::Departure {
+    Departure(Connection& the_connection, BlockingCall& the_call, const bool& is_leading,
+              Lock& the_lock)
+        : connection(the_connection), call(the_call), leading(is_leading), lock(the_lock) {}
+    Departure(const Departure&) = delete;
+    Departure& operator=(const Departure&) = delete;
+    ~Departure() {
+        if (!lock.owns_lock()) lock.lock();
+        if (leading) connection.leader_ = nullptr;
+        std::erase(connection.followers_, &call);
+        try {
+            if (!call.message.done()) connection.release(call, lock);
+            if (!call.settled) connection.forget(call);
+            connection.appoint_reader();
+        } catch (...) {  // out of memory; the next caller tries again
+        }
+    }
+    Connection& connection;
+    BlockingCall& call;
+    const bool& leading;
+    Lock& lock;
+};
+
+// Blocks until the call is settled, and reads for all who wait meanwhile.
+inline void Connection::wait(BlockingCall& call) {
+    Lock lock{mutex_};
+    bool leading = false;
+    bool looked_again = false;
+    const Departure departure{*this, call, leading, lock};
+    while (!call.settled) {
+        if (call.cancelled) {
+            give_up(call, cancelled(call), lock);
+        } else if (Clock::now() >= call.deadline()) {
+            // An answer that has arrived wins over a deadline that passed while nobody read.
+            if (std::exchange(looked_again, true)) {
+                give_up(call, expired(call), lock);
+            } else {
+                lock.unlock();
+                read_available(&call);
+                lock.lock();
+            }
+        } else if (leading || leader_ == nullptr) {
+            leading = true;
+            leader_ = &call;
+            lead(call, lock);
+        } else {
+            follow(call, lock);
+        }
+    }
+}
+
+// Reads for all until this call is settled, cancelled or due, or there is another reason to
+// look up.
+inline void Connection::lead(BlockingCall& call, Lock& lock) {
+    if (watched_) let_go();
+    const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
+    PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
+    const bool may_spin = events == POLLIN && !input_closed_;
+    lock.unlock();
+    if (!may_spin || !spin_([&] { return look_for_answer(call); })) {
+        wait_ready(items, call.deadline());
+        if (items[1].revents != 0) wake_.drain();
+        if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+    }
+    lock.lock();
+    if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
+    if (channel_.broken()) on_send_failed();
+}
+
+inline bool Connection::look_for_answer(const BlockingCall& call) {
+    read_available(&call);
+    const Lock lock{mutex_};
+    return call.settled || call.cancelled;
+}
+
+inline void Connection::follow(BlockingCall& call, Lock& lock) {
+    followers_.push_back(&call);
+    const auto ready = [&] { return call.settled || call.cancelled || call.promoted; };
+    if (call.deadline() == TimePoint::max()) {
+        call.changed.wait(lock, ready);
+    } else {
+        call.changed.wait_until(lock, call.deadline(), ready);
+    }
+    std::erase(followers_, &call);
+    if (call.promoted && leader_ != nullptr) call.promoted = false;
+}
+
+// The leader leaves: somebody who waits takes over, or else the background thread.
+inline void Connection::appoint_reader() {
+    if (leader_ != nullptr) return;
+    for (auto* follower : followers_) {
+        if (follower->settled) continue;
+        follower->promoted = true;
+        follower->changed.notify_one();
+        return;
+    }
+    if (wants_background_reader()) watch_input();
+    see_to_room();
+}
+
+// The reactor gets the connection only when it must read, and loses it when a caller reads,
+// since it would be woken by each arrival.
+inline void Connection::watch_input() {
+    if (std::exchange(watching_input_, true)) return;
+    watched_ = true;
+    owner_.watch_input();
+}
+
+inline void Connection::watch_room() {
+    if (std::exchange(watching_room_, true)) return;
+    watched_ = true;
+    owner_.watch_room();
+}
+
+inline void Connection::let_go() {
+    watching_input_ = watching_room_ = watched_ = false;
+    owner_.unwatch_connection();
+}
+
+// --- Reading
+
+inline void Connection::on_input() {
+    {
+        const Lock lock{mutex_};
+        watching_input_ = false;
+        if (leader_ != nullptr) return let_go();
+    }
+    const bool more = read_available();
+    const Lock lock{mutex_};
+    if (more || wants_background_reader()) watch_input();
+}
+
+// `reader` is the call of this thread, if any: its answer is reason enough to stop.
+inline bool Connection::read_available(const Call* reader) {
+    const std::scoped_lock reading{reading_};
+    try {
+        for (int round = 0; round < 64; ++round) {
+            {
+                const Lock lock{mutex_};
+                if (input_closed_ || (reader != nullptr && reader->settled)) return false;
+            }
+            const auto received = channel_.receive(
+                false, [&](IncomingMessage& message) { deliver(message, reader); });
+            if (received == Channel::Received::closed) on_input_closed();
+            if (received != Channel::Received::more) return false;
+        }
+        return true;
+    } catch (const FramingError& error) {
+        stop_reading();
+        owner_.on_violation(errc::framing, error.what());
+    } catch (const std::bad_alloc&) {
+        stop_reading();
+        owner_.on_violation(errc::message_too_large, "an answer did not fit into memory");
+    }
+    return false;
+}
+
+inline void Connection::deliver(IncomingMessage& message, const Call* reader) {
+    Lock lock{mutex_};
+    if (!ready_) return welcome(message);
+    if (message.type != FrameType::response && message.type != FrameType::error) {
+        throw FramingError("a message of a type that a worker does not send");
+    }
+    Call* call = calls_.find(message.number);
+    if (call != nullptr && !call->message.done()) call = wait_until_sent(message.number, lock);
+    if (call == nullptr) {
+        if (calls_.forget(message.number)) return;
+        throw FramingError("an answer to call " + std::to_string(message.number) +
+                           ", which is not pending");
+    }
+    if (call->info.index != message.index) {
+        throw FramingError("an answer of another type than its call");
+    }
+    // When there is no memory for any of this, the call is still pending.
+    call->outcome.take(message);
+    if (call->outcome.is_error_answer) look_at_error(*call);
+    calls_.remove(message.number);
+    settle(*call, reader);
+}
+
+inline void Connection::look_at_error(Call& call) {
+    const auto answer = ErrorAnswer::decode(call.outcome.bytes());
+    // Faster than the same on the control channel.
+    if (answer.cause == errc::timeout && call.info.run_timeout != no_timeout) {
+        call.outcome.error = error_of(call, overrun(call), true);
+    }
+    owner_.on_error_answer(answer);
+}
+
+// An answer may be faster than the thread that sent the last piece of its request.
+inline Call* Connection::wait_until_sent(std::uint64_t number, Lock& lock) {
+    channel_.settle(lock);
+    auto* call = calls_.find(number);
+    if (call != nullptr && !call->message.done()) {
+        throw FramingError("an answer to call " + std::to_string(number) +
+                           ", of which only a part was sent");
+    }
+    return call;
+}
+
+inline void Connection::welcome(const IncomingMessage& message) {
+    const auto greeting =
+        message.type == FrameType::welcome ? Greeting::decode(message.payload) : std::nullopt;
+    if (!greeting || !equal_secrets(view(greeting->secret), view(identity_.secret))) {
+        throw FramingError("the first message is not the worker's welcome");
+    }
+    if (greeting->protocol != identity_.protocol) {
+        throw FramingError(describe_mismatch(identity_.protocol, greeting->protocol));
+    }
+    ready_ = true;
+}
+
+inline void Connection::on_input_closed() {
+    const Lock lock{mutex_};
+    if (std::exchange(input_closed_, true)) return;
+    const auto error = channel_.receive_error();
+    lose(error ? "its connection failed (" + error.message() + "), but it did not end"
+               : "it closed its connection but did not end");
+}
+
+inline void Connection::lose(const std::string& text) {
+    close();
+    if (!std::exchange(lost_, true)) owner_.on_lost(text);
+}
+
+}  // namespace detail
+TETHER_NAMESPACE_END
