@@ -94,10 +94,10 @@ TEST_CASE("strings, binary values and containers come back at every width of the
 TEST_CASE("an error says where it is and what", "[F13]") {
     using tether_test::contains;
     CHECK(error_of("\x01") == "none");
-    CHECK(error_of("") == "MessagePack, at byte 0: the input ends too early");
+    CHECK(error_of("") == "the input ends too early at byte 0");
     CHECK(contains(error_of("\xc1"), "no known type"));
-    CHECK(contains(error_of("\x81\x01\x02"), "at byte 2: a key that is no string"));
-    CHECK(contains(error_of("\x01\x02"), "at byte 1: more bytes"));
+    CHECK(error_of("\x81\x01\x02") == "expected a string, found an integer at byte 1");
+    CHECK(error_of("\x01\x02") == "more bytes after the value at byte 1");
     CHECK(contains(error_of("\xdb\xff\xff\xff\xff"), "ends too early"));
     CHECK(contains(error_of("\xc6\xff\xff\xff\xff"), "ends too early"));
     CHECK(contains(error_of("\xdd\xff\xff\xff\xff"), "ends too early"));
