@@ -4,6 +4,7 @@
 #include <tether/bytes.hpp>
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
+#include <tether/direct_codec.hpp>
 #include <tether/errc.hpp>
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
