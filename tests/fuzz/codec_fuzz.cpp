@@ -2,8 +2,9 @@
 // encoded as a call does it.
 //
 // Holds: only exceptions that derive from std::exception come out; no blob is given out twice; what
-// decodes encodes; what was encoded decodes to the same bytes and blobs again; and Tether's reader
-// of MessagePack does what nlohmann's does.
+// decodes encodes; what was encoded decodes to the same bytes and blobs again; Tether's reader of
+// MessagePack does what nlohmann's does; and what DirectCodec takes, MessagePackCodec takes as
+// well, and finds the same in it, while no length makes DirectCodec allocate what is not there.
 //
 // Input: a byte that selects the codec and the number of blobs, then the payload.
 
@@ -45,7 +46,7 @@ Encoded encode(const Document& document) {
 }
 
 template <class Codec>
-void decode_and_encode(std::string_view payload, std::size_t count) {
+std::optional<Document> decode(std::string_view payload, std::size_t count) {
     std::vector<Bytes> blobs;
     for (std::size_t i = 0; i < count; ++i) blobs.emplace_back(std::to_string(i));
     std::optional<Document> document;
@@ -54,6 +55,12 @@ void decode_and_encode(std::string_view payload, std::size_t count) {
     } catch (const std::exception&) {
     }
     require(tether::detail::BlobScope::current() == nullptr, "no scope stays behind");
+    return document;
+}
+
+template <class Codec>
+void decode_and_encode(std::string_view payload, std::size_t count) {
+    const auto document = decode<Codec>(payload, count);
     if (!document) return;
     if constexpr (std::is_same_v<Codec, tether::JsonCodec>) {
         // The others have binary values of their own, which may be empty.
@@ -88,6 +95,21 @@ void compare_readers(std::string_view payload) {
             "both readers find the same");
 }
 
+void compare_codecs(std::string_view payload, std::size_t count) {
+    std::optional<Document> direct;
+    {
+        // The shortest string takes a byte there and thirty-two here, of twice as many for growth.
+        const tether_fuzz::HeapWatch watch{64 * payload.size() + 65536};
+        direct = decode<tether::DirectCodec>(payload, count);
+    }
+    if (!direct) return;
+    const auto by_document = decode<tether::MessagePackCodec>(payload, count);
+    require(by_document.has_value(), "the lenient codec takes what the strict one takes");
+    require(
+        encode<tether::MessagePackCodec>(*direct) == encode<tether::MessagePackCodec>(*by_document),
+        "both codecs find the same");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -98,7 +120,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     switch (how % 3) {
         case 0:
             compare_readers(payload);
+            compare_codecs(payload, blobs);
             decode_and_encode<tether::MessagePackCodec>(payload, blobs);
+            decode_and_encode<tether::DirectCodec>(payload, blobs);
             break;
         case 1:
             decode_and_encode<tether::JsonCodec>(payload, blobs);

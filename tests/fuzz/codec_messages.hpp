@@ -4,6 +4,7 @@
 
 #include <tether/bytes.hpp>
 #include <tether/codec.hpp>
+#include <tether/direct_codec.hpp>
 
 #include <cstdint>
 #include <map>
@@ -32,7 +33,7 @@ struct Section {
     Note note{};
     tether::Bytes image{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Section, note, image)
+TETHER_DEFINE_MESSAGE(Section, note, image)
 
 struct Document {
     bool draft{};
@@ -44,7 +45,6 @@ struct Document {
     std::vector<Section> sections{};
     tether::Bytes cover{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Document, draft, pages, scale, title, tags, index, sections,
-                                   cover)
+TETHER_DEFINE_MESSAGE(Document, draft, pages, scale, title, tags, index, sections, cover)
 
 }  // namespace tether_fuzz

@@ -207,6 +207,17 @@ void codec(const Corpus& corpus) {
     add_document<tether::MessagePackCodec>(corpus, 0, "msgpack");
     add_document<tether::JsonCodec>(corpus, 1, "json");
     add_document<tether::CborCodec>(corpus, 2, "cbor");
+    // In an order of their own, with one that nobody knows, and a number that is too wide.
+    corpus.add("msgpack-shuffled", "\x06\x89"s + "\xa5scale\x02\xa5title\xa1t" + "\xa5pages\xd3" +
+                                       std::string(7, '\0') + "\x07" +
+                                       "\xa5"
+                                       "other\x92\x81\xa1k\xc0\xc4\x01z" +
+                                       "\xa5"
+                                       "cover\x00"s +
+                                       "\xa5"
+                                       "draft\xc3\xa5index\x81\xa1i\xff" +
+                                       "\xa8sections\x90\xa4tags\x91\xa0");
+    corpus.add("msgpack-claims", "\x00\x81\xa4tags\xdd\xff\xff\xff\xff\xa0"s);
     corpus.add("msgpack-nested", '\0' + std::string(2047, '\x91') + '\xc0');
     corpus.add("json-nested", '\1' + std::string(1024, '[') + std::string(1024, ']'));
     corpus.add("cbor-nested", '\2' + std::string(2047, '\x81') + '\xf6');
