@@ -28,11 +28,9 @@ std::string cjk_text() {
     return text;
 }
 
-template <class Codec>
-void check_codec(tether::Transport transport, bool any_bytes_in_strings) {
-    INFO(Codec::name);
-    using P = CodecProtocol<Codec>;
-    tether::Worker<P> worker{options_for(transport)};
+template <class Protocol>
+void check_protocol(tether::Transport transport, bool any_bytes_in_strings) {
+    tether::Worker<Protocol> worker{options_for(transport)};
 
     CHECK(worker.call(Add{-1, std::int64_t{1} << 60}) == (std::int64_t{1} << 60) - 1);
     const auto empty = worker.call(Echo{});
@@ -52,6 +50,12 @@ void check_codec(tether::Transport transport, bool any_bytes_in_strings) {
     CHECK(worker.generation() == 1);
 }
 
+template <class Codec>
+void check_codec(tether::Transport transport, bool any_bytes_in_strings) {
+    INFO(Codec::name);
+    check_protocol<CodecProtocol<Codec>>(transport, any_bytes_in_strings);
+}
+
 TEST_CASE("all codecs carry values", "[process][codec][F11]") {
     const Census census;
     const auto transport = each_transport();
@@ -59,6 +63,38 @@ TEST_CASE("all codecs carry values", "[process][codec][F11]") {
     check_codec<tether::JsonCodec>(transport, false);
     check_codec<tether::CborCodec>(transport, true);
     check_codec<BackwardsCodec>(transport, false);
+}
+
+/// Another idea of Echo: without its blob.
+struct Misspelled {
+    static constexpr std::string_view name = "echo";
+    using Response = Echoed;
+    std::string text{};
+};
+TETHER_DEFINE_MESSAGE(Misspelled, text)
+struct Disagreeing {
+    static constexpr std::string_view name = DirectProtocol<tether::DirectCodec>::name;
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Misspelled, Add>;
+    using Codec = tether::DirectCodec;
+};
+
+TEST_CASE("either side may have the codec without documents", "[process][codec][F11]") {
+    const Census census;
+    const auto transport = each_transport();
+    check_protocol<DirectProtocol<tether::DirectCodec>>(transport, true);
+    check_protocol<DirectProtocol<tether::MessagePackCodec>>(transport, true);
+    check_protocol<CodecProtocol<tether::DirectCodec>>(transport, true);  // of a MessagePackCodec
+}
+
+TEST_CASE("a request that is not what was agreed on", "[process][codec]") {
+    const Census census;
+    tether::Worker<Disagreeing> worker{options_for()};
+    const auto error = error_of([&] { worker.call(Misspelled{}); });
+    INFO(error.what());
+    CHECK(error.code() == errc::codec);
+    CHECK(contains(error.what(), "member \"blob\": missing from the map at byte 0"));
+    CHECK(worker.generation() == 1);
 }
 
 struct Wanted {

@@ -413,8 +413,8 @@ private:
     std::atomic<std::int64_t> count_{0};
 };
 
-template <class Codec>
-class Codecs final : public tether::Handler<CodecProtocol<Codec>> {
+template <class Protocol>
+class Codecs final : public tether::Handler<Protocol> {
     Echoed handle(const Echo& request, tether::CallContext<Echo>&) override {
         return {request.text, request.blob};
     }
@@ -501,10 +501,11 @@ std::optional<int> misbehave_before_serving(int argc, char** argv) {
 int main(int argc, char** argv) {
     arguments.assign(argv + 1, argv + argc);
     if (const auto exit_code = misbehave_before_serving(argc, argv)) return *exit_code;
-    if (const auto exit_code =
-            tether::serve_if_worker<Misbehaving, Codecs<tether::MessagePackCodec>,
-                                    Codecs<tether::JsonCodec>, Codecs<tether::CborCodec>,
-                                    Codecs<BackwardsCodec>>(argc, argv)) {
+    if (const auto exit_code = tether::serve_if_worker<
+            Misbehaving, Codecs<CodecProtocol<tether::MessagePackCodec>>,
+            Codecs<CodecProtocol<tether::JsonCodec>>, Codecs<CodecProtocol<tether::CborCodec>>,
+            Codecs<CodecProtocol<BackwardsCodec>>, Codecs<DirectProtocol<tether::DirectCodec>>>(
+            argc, argv)) {
         return *exit_code;
     }
     std::fputs("This program is the worker of Tether's tests.\n", stderr);

@@ -23,7 +23,7 @@ struct Echoed {
     std::string text{};
     tether::Bytes blob{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echoed, text, blob)
+TETHER_DEFINE_MESSAGE(Echoed, text, blob)
 
 /// Answers with what it was given.
 struct Echo {
@@ -32,7 +32,7 @@ struct Echo {
     std::string text{};
     tether::Bytes blob{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echo, text, blob)
+TETHER_DEFINE_MESSAGE(Echo, text, blob)
 
 struct Add {
     static constexpr std::string_view name = "add";
@@ -41,7 +41,7 @@ struct Add {
     std::int64_t left{};
     std::int64_t right{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Add, left, right)
+TETHER_DEFINE_MESSAGE(Add, left, right)
 
 /// Neither members nor an answer.
 struct Nothing {
@@ -262,6 +262,15 @@ struct TestProtocol {
 template <class C>
 struct CodecProtocol {
     static constexpr std::string_view name = "tether.test.codec";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Echo, Add>;
+    using Codec = C;
+};
+
+/// The worker's handler has `DirectCodec`; the parent may have any that is MessagePack, too.
+template <class C>
+struct DirectProtocol {
+    static constexpr std::string_view name = "tether.test.direct";
     static constexpr std::uint32_t version = 1;
     using Requests = tether::Messages<Echo, Add>;
     using Codec = C;
