@@ -27,7 +27,8 @@ using namespace tether::detail;
 using bench::Compile;
 using bench::Compiled;
 using bench::Echo;
-using Codec = tether::MessagePackCodec;
+using tether::DirectCodec;
+using tether::MessagePackCodec;
 
 tether::Bytes small_blob() { return tether::Bytes{64}; }
 
@@ -54,6 +55,7 @@ struct Answer final : Responder {
 
 // --- The steps
 
+template <class Codec>
 void encode(int count) {
     const Compile request;
     for (OutgoingMessage message; count-- > 0; message.reset()) {
@@ -62,6 +64,7 @@ void encode(int count) {
     }
 }
 
+template <class Codec>
 void decode(int count) {
     std::string payload;
     std::vector<const tether::Bytes*> blobs;
@@ -73,7 +76,7 @@ void decode(int count) {
 void frame(int count) {
     const Echo request{small_blob()};
     OutgoingMessage message;
-    encode_payload<Codec>(request, message.payload(), message.blobs());
+    encode_payload<MessagePackCodec>(request, message.payload(), message.blobs());
     message.seal();
     FrameReader reader{1 << 20};
     while (count-- > 0) {
@@ -97,7 +100,7 @@ void dispatch(int count) {
     std::string payload;
     std::vector<const tether::Bytes*> blobs;
     const Echo request{small_blob()};
-    encode_payload<Codec>(request, payload, blobs);
+    encode_payload<MessagePackCodec>(request, payload, blobs);
     HandlerBox<bench::Handler> handler;
     Control control;
     std::vector<tether::Bytes> received(1);
@@ -122,11 +125,15 @@ int main(int argc, char** argv) {
     if (const auto code = tether::serve_if_worker<bench::Handler>(argc, argv)) return *code;
     const auto step = std::string_view{argc == 3 ? argv[1] : ""};
     const int count = argc == 3 ? std::atoi(argv[2]) : 0;
-    if (step == "encode") return encode(count), 0;
-    if (step == "decode") return decode(count), 0;
+    if (step == "encode") return encode<MessagePackCodec>(count), 0;
+    if (step == "decode") return decode<MessagePackCodec>(count), 0;
+    if (step == "encode_direct") return encode<DirectCodec>(count), 0;
+    if (step == "decode_direct") return decode<DirectCodec>(count), 0;
     if (step == "frame") return frame(count), 0;
     if (step == "dispatch") return dispatch(count), 0;
     if (step == "call") return call(count), 0;
-    std::fprintf(stderr, "usage: %s encode|decode|frame|dispatch|call COUNT\n", argv[0]);
+    std::fprintf(stderr,
+                 "usage: %s encode|decode|encode_direct|decode_direct|frame|dispatch|call COUNT\n",
+                 argv[0]);
     return 2;
 }

@@ -18,12 +18,12 @@ struct Echo {
     using Response = tether::Bytes;
     tether::Bytes bytes{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Echo, bytes)
+TETHER_DEFINE_MESSAGE(Echo, bytes)
 
 struct Compiled {
     std::vector<std::string> diagnostics{};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compiled, diagnostics)
+TETHER_DEFINE_MESSAGE(Compiled, diagnostics)
 
 /// As a build tool would ask: nine strings, and four times 80 characters in answer.
 struct Compile {
@@ -34,7 +34,7 @@ struct Compile {
     std::vector<std::string> flags{"-O2",      "-g",         "-Wall", "-Iinclude",
                                    "-DNDEBUG", "-std=c++20", "-c"};
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Compile, file, output, flags)
+TETHER_DEFINE_MESSAGE(Compile, file, output, flags)
 
 struct Protocol {
     static constexpr std::string_view name = "tether.bench.calls";
