@@ -2,8 +2,11 @@
 
 #include <asio/use_future.hpp>
 
+#include <csignal>
 #include <future>
 #include <stop_token>
+
+#include <sys/time.h>
 
 #include "process/support/worker_under_test.hpp"
 
@@ -37,6 +40,46 @@ TEST_CASE("a call ends at its deadline", "[process][timeout][F40]") {
     CHECK(gate.hear(Gate::stopped));
     CHECK(worker.call(Add{1, 2}) == 3);
     CHECK(worker.generation() == 1);
+}
+
+/// SIGALRM every millisecond, for as long as it lives; system calls that it interrupts are not
+/// started again.
+class Alarms {
+public:
+    Alarms() {
+        struct ::sigaction action {};
+        action.sa_handler = [](int) {};
+        ::sigaction(SIGALRM, &action, &before_);
+        const ::itimerval each_millisecond{{0, 1000}, {0, 1000}};
+        ::setitimer(ITIMER_REAL, &each_millisecond, nullptr);
+    }
+    Alarms(const Alarms&) = delete;
+    Alarms& operator=(const Alarms&) = delete;
+    ~Alarms() {
+        const ::itimerval never{};
+        ::setitimer(ITIMER_REAL, &never, nullptr);
+        ::sigaction(SIGALRM, &before_, nullptr);
+    }
+
+private:
+    struct ::sigaction before_ {};
+};
+
+TEST_CASE("signals neither end a call nor put off its deadline", "[process][timeout][F40]") {
+    const Census census;
+    const auto transport = each_transport();
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    TestWorker worker{options_for(transport)};
+    worker.call(Nothing{});
+    const Alarms alarms;
+    for (int i = 0; i < 100; ++i) CHECK(worker.call(Add{i, 1}) == i + 1);
+    const Stopwatch watch;
+    const auto error = error_of([&] {
+        worker.call(Await{gate.path(), true}, {.timeout = expires_in_handler});
+    });
+    CHECK(error.code() == errc::timeout);
+    CHECK(watch.elapsed() < expires_in_handler + soon);
 }
 
 TEST_CASE("an async call ends at its deadline", "[process][timeout][F40]") {

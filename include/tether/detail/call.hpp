@@ -137,13 +137,14 @@ public:
         info = {};
         message.reset();
         number = 0;
-        settled = promoted = cancelled = false;
+        settled = promoted = cancelled = interruptible = false;
         outcome.reset();
     }
 
     std::condition_variable changed{};
-    bool promoted = false;   // shall read for all
-    bool cancelled = false;  // its stop token fired
+    bool promoted = false;       // shall read for all
+    bool cancelled = false;      // its stop token fired
+    bool interruptible = false;  // it has a stop token that may fire
 };
 
 }  // namespace detail

@@ -8,6 +8,7 @@
 #include <tether/detail/platform.hpp>
 
 #include <array>
+#include <cerrno>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -124,18 +125,21 @@ public:
     // --- Receiving. Under a mutex of the owner's for receiving, not that for sending.
 
     enum class Received {
+        nothing,  // there was nothing, or a signal came first
         drained,  // there was less than there is room for: nothing is left
         more,     // there may be more
         closed,   // the other side has ended the connection
     };
 
     // One system call, then `deliver(message)` for each message that is complete. Throws what
-    // FrameReader::next throws, after the good messages were delivered.
+    // FrameReader::next throws, after the good messages were delivered. `wait`: as long as the
+    // socket does.
     template <class Deliver>
     Received receive(bool wait, Deliver deliver) {
         const auto space = reader_.space();
-        const auto size = receive_some(socket_.get(), space, wait ? 0 : MSG_DONTWAIT);
-        if (size < 0 && would_block()) return Received::drained;
+        const auto size = wait ? receive_once(socket_.get(), space, 0)
+                               : receive_some(socket_.get(), space, MSG_DONTWAIT);
+        if (size < 0 && (would_block() || errno == EINTR)) return Received::nothing;
         if (size < 0) receive_error_ = last_error();
         if (size < 0) return Received::closed;
         if (size == 0) return Received::closed;

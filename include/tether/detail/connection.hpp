@@ -44,6 +44,7 @@ public:
         : owner_(owner),
           identity_(std::move(identity)),
           channel_(std::move(socket), max_message_bytes),
+          may_wait_in_receive_(limit_waiting_receives(channel_.fd())),
           spin_(spin) {}
 
     [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
@@ -183,7 +184,7 @@ public:
     // --- What the background thread does
 
     // Delivers what has arrived, without waiting. False: nothing more is there now.
-    bool read_available() { return read_available(nullptr); }
+    bool read_available() { return read(nullptr) == Channel::Received::more; }
 
     void on_input();
 
@@ -228,7 +229,7 @@ private:
     // --- Waiting and reading: defined in connection_reading.hpp
 
     struct Departure;
-    void lead(BlockingCall& call, Lock& lock);
+    bool lead(BlockingCall& call, Lock& lock, bool deaf);
     bool look_for_answer(const BlockingCall& call);
     void follow(BlockingCall& call, Lock& lock);
     void appoint_reader();
@@ -239,7 +240,7 @@ private:
     void watch_input();
     void watch_room();
     void let_go();
-    bool read_available(const Call* reader);
+    Channel::Received read(const Call* reader, bool wait = false);
     void deliver(IncomingMessage& message, const Call* reader);
     void look_at_error(Call& call);
     Call* wait_until_sent(std::uint64_t number, Lock& lock);
@@ -325,9 +326,9 @@ private:
     void see_to_room(bool others_poll = true) {
         if (channel_.broken()) return on_send_failed();
         if (!channel_.blocked()) return;
-        if (leader_ != nullptr) {
+        if (leader_ != nullptr && !leader_is_deaf_) {
             wake_.notify();
-        } else if (others_poll) {
+        } else if (leader_ != nullptr || others_poll) {
             watch_room();
         }
     }
@@ -366,12 +367,14 @@ private:
     std::mutex reading_;  // the channel's reader
     mutable std::mutex mutex_;
     Channel channel_;
+    const bool may_wait_in_receive_;  // it has a limit
     CallTable<Call> calls_;
     Spin spin_;  // the leader's
     Deadlines deadlines_;
     std::size_t async_calls_ = 0;
     unsigned held_back_ = 0;  // requests since the background thread was asked to flush
     BlockingCall* leader_ = nullptr;
+    bool leader_is_deaf_ = false;  // it waits in a receive, and hears nothing else
     std::vector<BlockingCall*> followers_;
     WakeUp wake_;
     std::optional<std::uint64_t> idle_since_{0};  // the number of the last call, if that is over

@@ -17,6 +17,10 @@ namespace detail {
 
 // --- Waiting
 
+// Whose deadline is nearer than this polls: a receive may take some milliseconds longer than it
+// should.
+inline constexpr Duration deaf_margin = std::chrono::milliseconds{100};
+
 // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
 // lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
 // followed: its leader may have gone at the same time.
@@ -48,23 +52,30 @@ inline void Connection::wait(BlockingCall& call) {
     Lock lock{mutex_};
     bool leading = false;
     bool looked_again = false;
+    // Who may have to look up at any moment must poll.
+    const bool may_be_deaf =
+        may_wait_in_receive_ && !call.interruptible && call.info.run_timeout == no_timeout;
+    bool busy = true;  // something came at the last look
     const Departure departure{*this, call, leading, lock};
     while (!call.settled) {
+        const auto now = Clock::now();
         if (call.cancelled) {
             give_up(call, cancelled(call), lock);
-        } else if (Clock::now() >= call.deadline()) {
+        } else if (now >= call.deadline()) {
             // An answer that has arrived wins over a deadline that passed while nobody read.
             if (std::exchange(looked_again, true)) {
                 give_up(call, expired(call), lock);
             } else {
                 lock.unlock();
-                read_available(&call);
+                read(&call);
                 lock.lock();
             }
         } else if (leading || leader_ == nullptr) {
             leading = true;
             leader_ = &call;
-            lead(call, lock);
+            const bool deaf =
+                busy && may_be_deaf && deadline_after(now, deaf_margin) < call.deadline();
+            busy = lead(call, lock, deaf);
         } else {
             follow(call, lock);
         }
@@ -72,25 +83,31 @@ inline void Connection::wait(BlockingCall& call) {
 }
 
 // Reads for all until this call is settled, cancelled or due, or there is another reason to
-// look up.
-inline void Connection::lead(BlockingCall& call, Lock& lock) {
+// look up. `deaf`: waits in the receive itself, which saves a system call and hears of nothing but
+// input; the socket has it return within some milliseconds. True: something came.
+inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     if (watched_) let_go();
     const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
     PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
-    const bool may_spin = events == POLLIN && !input_closed_;
+    const bool only_input = events == POLLIN && !input_closed_;
+    deaf = deaf && only_input;
+    leader_is_deaf_ = deaf;
     lock.unlock();
-    if (!may_spin || !spin_([&] { return look_for_answer(call); })) {
-        wait_ready(items, call.deadline());
+    auto received = Channel::Received::nothing;
+    if (!only_input || !spin_([&] { return look_for_answer(call); })) {
+        if (!deaf) wait_ready(items, call.deadline());
         if (items[1].revents != 0) wake_.drain();
-        if ((items[0].revents & ~POLLOUT) != 0) read_available(&call);
+        if (deaf || (items[0].revents & ~POLLOUT) != 0) received = read(&call, deaf);
     }
     lock.lock();
+    leader_is_deaf_ = false;
     if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
     if (channel_.broken()) on_send_failed();
+    return received != Channel::Received::nothing;
 }
 
 inline bool Connection::look_for_answer(const BlockingCall& call) {
-    read_available(&call);
+    read(&call);
     const Lock lock{mutex_};
     return call.settled || call.cancelled;
 }
@@ -152,21 +169,25 @@ inline void Connection::on_input() {
     if (more || wants_background_reader()) watch_input();
 }
 
-// `reader` is the call of this thread, if any: its answer is reason enough to stop.
-inline bool Connection::read_available(const Call* reader) {
+// `reader` is the call of this thread, if any: its answer is reason enough to stop. `wait`: for
+// something to come, as long as the socket does.
+inline Channel::Received Connection::read(const Call* reader, bool wait) {
+    using Received = Channel::Received;
     const std::scoped_lock reading{reading_};
     try {
         for (int round = 0; round < 64; ++round) {
             {
                 const Lock lock{mutex_};
-                if (input_closed_ || (reader != nullptr && reader->settled)) return false;
+                if (input_closed_) return Received::closed;
+                if (reader != nullptr && reader->settled) return Received::drained;
             }
             const auto received = channel_.receive(
-                false, [&](IncomingMessage& message) { deliver(message, reader); });
-            if (received == Channel::Received::closed) on_input_closed();
-            if (received != Channel::Received::more) return false;
+                wait && round == 0, [&](IncomingMessage& message) { deliver(message, reader); });
+            if (received == Received::closed) on_input_closed();
+            if (received == Received::nothing && round != 0) return Received::drained;
+            if (received != Received::more) return received;
         }
-        return true;
+        return Received::more;
     } catch (const FramingError& error) {
         stop_reading();
         owner_.on_violation(errc::framing, error.what());
@@ -174,7 +195,7 @@ inline bool Connection::read_available(const Call* reader) {
         stop_reading();
         owner_.on_violation(errc::message_too_large, "an answer did not fit into memory");
     }
-    return false;
+    return Channel::Received::closed;
 }
 
 inline void Connection::deliver(IncomingMessage& message, const Call* reader) {

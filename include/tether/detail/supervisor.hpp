@@ -89,6 +89,7 @@ public:
                                 "async_call there");
         }
         if (!token.stop_possible()) return run(call);
+        call.interruptible = true;
         Cancellable cancellable{call};
         const std::stop_callback on_stop{token, [&] { cancel(cancellable); }};
         run(call, &cancellable);

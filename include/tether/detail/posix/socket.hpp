@@ -21,6 +21,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 
@@ -82,20 +83,35 @@ inline ::ssize_t send_some(int fd, std::span<const ConstBuffer> buffers) noexcep
     return retry([&] { return ::sendmsg(fd, &message, send_flags); });
 }
 
-// 0: end of file; -1 with EAGAIN: nothing there.
-inline ::ssize_t receive_some(int fd, std::span<const MutableBuffer> buffers, int flags) noexcept {
+// From now on a receive that waits does so for the shortest time there is (a tick or two of the
+// kernel, some milliseconds), then fails with EAGAIN. False: it might wait for ever.
+inline bool limit_waiting_receives(int fd) noexcept {
+    const int flags = ::fcntl(fd, F_GETFL);
+    const ::timeval longest{0, 1000};
+    return flags != -1 &&
+           ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0 &&
+           ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
+
+// 0: end of file; -1 with EAGAIN: nothing there; -1 with EINTR: a signal came.
+inline ::ssize_t receive_once(int fd, std::span<const MutableBuffer> buffers, int flags) noexcept {
     std::array<::iovec, 2> parts;
     std::size_t count = 0;
     for (const auto& buffer : buffers) {
         if (buffer.size != 0) parts[count++] = {buffer.data, buffer.size};
     }
     if (count == 1) {
-        return retry([&] { return ::recv(fd, parts[0].iov_base, parts[0].iov_len, flags); });
+        return ::recv(fd, parts[0].iov_base, parts[0].iov_len, flags);
     }
     ::msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
-    return retry([&] { return ::recvmsg(fd, &message, flags); });
+    return ::recvmsg(fd, &message, flags);
+}
+
+// The same, whatever signals come.
+inline ::ssize_t receive_some(int fd, std::span<const MutableBuffer> buffers, int flags) noexcept {
+    return retry([&] { return receive_once(fd, buffers, flags); });
 }
 
 inline bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBLOCK; }
