@@ -12,18 +12,20 @@
 #include <asio/use_future.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <exception>
+#include <fstream>
 #include <functional>
 #include <future>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -33,11 +35,12 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <spawn.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "limit.hpp"
 #include "messages.hpp"
 #include "processes.hpp"
 
@@ -52,24 +55,6 @@ using bench::Echo;
 using Worker = tether::Worker<bench::Protocol>;
 
 // --- LIMIT
-
-void write_all(int fd, const char* data, std::size_t size) {
-    while (size != 0) {
-        const auto written = ::send(fd, data, size, MSG_NOSIGNAL);
-        if (written <= 0) throw std::runtime_error("send");
-        data += written;
-        size -= static_cast<std::size_t>(written);
-    }
-}
-
-void read_all(int fd, char* data, std::size_t size) {
-    while (size != 0) {
-        const auto read = ::recv(fd, data, size, 0);
-        if (read <= 0) throw std::runtime_error("recv");
-        data += read;
-        size -= static_cast<std::size_t>(read);
-    }
-}
 
 enum class Family { unix_pair, tcp };
 
@@ -97,71 +82,36 @@ std::array<int, 2> connected_pair(Family family) {
     return ends;
 }
 
-/// A child that answers each `request` bytes with `answer` bytes.
+/// LIMIT with a child that is a copy of this process.
 class Limit {
 public:
     Limit(std::size_t request, std::size_t answer, Family family = Family::unix_pair)
-        : request_(request, 'q'), answer_(answer, '\0') {
-        const auto ends = connected_pair(family);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::close(ends[0]);
-            serve(ends[1]);
-        }
-        ::close(ends[1]);
-        fd_ = ends[0];
-    }
+        : Limit(connected_pair(family), request, answer) {}
     Limit(const Limit&) = delete;
     Limit& operator=(const Limit&) = delete;
     ~Limit() {
-        ::close(fd_);
+        caller_.reset();
         ::waitpid(pid_, nullptr, 0);
     }
 
     [[nodiscard]] int pid() const noexcept { return pid_; }
 
-    void call() {
-        write_all(fd_, request_.data(), request_.size());
-        read_all(fd_, answer_.data(), answer_.size());
-    }
-    /// `count` calls with at most `depth` under way, many to a system call.
-    void pipeline(std::size_t depth, std::size_t count) {
-        std::string out;
-        std::string in(depth * answer_.size(), '\0');
-        std::size_t sent = 0;
-        std::size_t received = 0;  // bytes
-        while (received < count * answer_.size()) {
-            const auto under_way = sent - received / answer_.size();
-            const auto more = std::min(depth - under_way, count - sent);
-            if (more != 0) {
-                out.assign(more * request_.size(), 'q');
-                write_all(fd_, out.data(), out.size());
-                sent += more;
-            }
-            const auto read = ::recv(fd_, in.data(), in.size(), 0);
-            if (read <= 0) throw std::runtime_error("recv");
-            received += static_cast<std::size_t>(read);
-        }
-    }
+    void call() { caller_->call(); }
+    void pipeline(std::size_t depth, std::size_t count) { caller_->pipeline(depth, count); }
 
 private:
-    /// What comes at once is answered at once.
-    [[noreturn]] void serve(int fd) {
-        std::string in(std::max<std::size_t>(request_.size(), 65536), '\0');
-        std::string out(answer_.size() * (in.size() / request_.size() + 1), 'a');
-        for (std::size_t pending = 0;;) {
-            const auto read = ::recv(fd, in.data(), in.size(), 0);
-            if (read <= 0) std::_Exit(0);
-            pending += static_cast<std::size_t>(read);
-            write_all(fd, out.data(), pending / request_.size() * answer_.size());
-            pending %= request_.size();
+    Limit(const std::array<int, 2>& ends, std::size_t request, std::size_t answer)
+        : pid_(::fork()) {
+        if (pid_ == 0) {
+            ::close(ends[0]);
+            bench::serve_limit(ends[1], request, answer, [](std::string_view) {});
         }
+        ::close(ends[1]);
+        caller_.emplace(ends[0], request, answer);
     }
 
-    std::string request_;
-    std::string answer_;
-    int fd_ = -1;
-    int pid_ = -1;
+    int pid_;
+    std::optional<bench::LimitCaller> caller_;
 };
 
 // --- What is measured
@@ -174,27 +124,36 @@ bench::Milliseconds each(int count, Call call) {
     return (Clock::now() - start) / double(count);
 }
 
-tether::Bytes bytes_of(std::size_t size) { return tether::Bytes(size); }
+/// Written to, or the system would send one and the same page of zeros again and again.
+tether::Bytes bytes_of(std::size_t size) {
+    tether::Bytes bytes(size);
+    std::ranges::fill(bytes, std::byte{'q'});
+    return bytes;
+}
+
+/// What `measure` measures, with this process and the other side held to their cores.
+template <class Measure>
+bench::Milliseconds placed(std::int64_t other_side, bench::Placement placement, Measure measure) {
+    const bench::Placed held{static_cast<int>(other_side), placement};
+    return measure();
+}
 
 /// `ours` and `bare`, first with both sides on one core, then on two.
 void compare_placed(bench::Table& table, const std::string& what, const Worker& worker,
                     const std::function<bench::Milliseconds()>& ours, const Limit& limit,
-                    const std::function<bench::Milliseconds()>& bare) {
+                    const std::function<bench::Milliseconds()>& bare, const bench::Row& row = {}) {
     using bench::Placement;
     for (const auto placement : {Placement::one_core, Placement::two_cores}) {
-        const auto held = [placement](std::int64_t pid, const auto& measure) {
-            return [pid, placement, &measure] {
-                const bench::Placed placed{static_cast<int>(pid), placement};
-                return measure();
-            };
-        };
         const std::string where = placement == Placement::one_core ? "one core" : "two cores";
-        table.compare(what + "; " + where, held(worker.pid(), ours), held(limit.pid(), bare));
+        table.compare(
+            what + "; " + where, [&] { return placed(worker.pid(), placement, ours); },
+            [&] { return placed(limit.pid(), placement, bare); }, row);
     }
 }
 
 void compare_echo(bench::Table& table, const std::string& what, std::size_t size, int count,
-                  const tether::WorkerOptions& options = {}) {
+                  const tether::WorkerOptions& options = {}, const bench::Row& row = {}) {
+    if (!table.wants(what)) return;
     Worker worker{options};
     const bool tcp = options.transport == tether::Transport::tcp;
     Limit limit{size, size, tcp ? Family::tcp : Family::unix_pair};
@@ -206,7 +165,48 @@ void compare_echo(bench::Table& table, const std::string& what, std::size_t size
     limit.call();
     compare_placed(
         table, what, worker, [&] { return each(count, once); }, limit,
-        [&] { return each(count, [&] { limit.call(); }); });
+        [&] { return each(count, [&] { limit.call(); }); }, row);
+}
+
+/// The most memory that a process has had resident since its start, or since `forget_peak`.
+double peak_bytes(std::int64_t pid) {
+    return 1024 * bench::status_number(bench::proc_folder(static_cast<int>(pid)), "VmHWM");
+}
+void forget_peak() { std::ofstream{"/proc/self/clear_refs"} << 5; }
+
+/// What an exchange with a child needs at its worst, in bytes: in this process, and in the child.
+/// `exchange` returns the child's peak, or it would be gone.
+std::array<double, 2> peaks_of(const std::function<double()>& exchange) {
+    forget_peak();
+    const double before = peak_bytes(::getpid());
+    const double childs_peak = exchange();
+    return {peak_bytes(::getpid()) - before, childs_peak};
+}
+
+/// An echo too large to be careless with memory, and what both sides of it have resident.
+void compare_gibibyte(bench::Table& table) {
+    constexpr std::size_t size = std::size_t{1} << 30;
+    const std::string time = "W3: echo of 1 GiB";
+    const std::array<std::string, 2> memory{"W3: peak memory, in messages of 1 GiB: the parent",
+                                            "W3: peak memory, in messages of 1 GiB: the worker"};
+    if (!table.wants(time) && !table.wants(memory[0]) && !table.wants(memory[1])) return;
+    if (bench::available_gibibytes() < 8) return table.leave_out(time, "it needs 8 GiB of memory");
+    const tether::WorkerOptions options{.max_message_bytes = 2 * std::uint64_t{size}};
+    const auto ours = peaks_of([&] {
+        Worker worker{options};
+        if (worker.call(Echo{bytes_of(size)}).size() != size) throw std::runtime_error("wrong");
+        return peak_bytes(worker.pid());
+    });
+    const auto bare = peaks_of([] {
+        const double inherited = peak_bytes(::getpid());
+        Limit limit{size, size};
+        limit.call();
+        return peak_bytes(limit.pid()) - inherited;
+    });
+    for (const std::size_t side : {0U, 1U}) {
+        table.add(memory[side], "x", ours[side] / double(size), bare[side] / double(size));
+    }
+    compare_echo(table, time, size, 1, options, {bench::Unit::milliseconds, 3});
 }
 
 void compare_async(bench::Table& table) {
@@ -260,10 +260,13 @@ bench::Milliseconds pipeline(Worker& worker, std::size_t depth, std::size_t coun
 }
 
 /// The same with callbacks, each of which makes the next call.
+template <class Request>
 class Chain {
 public:
-    Chain(Worker& worker, std::size_t count)
-        : worker_(worker), left_(static_cast<std::ptrdiff_t>(count)) {}
+    Chain(Worker& worker, Request request, std::size_t count)
+        : worker_(worker),
+          request_(std::move(request)),
+          left_(static_cast<std::ptrdiff_t>(count)) {}
 
     bench::Milliseconds run(std::size_t depth) {
         const auto start = Clock::now();
@@ -276,7 +279,8 @@ public:
 
 private:
     void call() {
-        worker_.async_call(request_, [this](std::exception_ptr error, const tether::Bytes&) {
+        using Response = typename Request::Response;
+        worker_.async_call(request_, [this](std::exception_ptr error, const Response&) {
             if (error) std::rethrow_exception(error);
             if (left_.fetch_sub(1) > 1) return call();
             if (--under_way_ == 0) done_.set_value();
@@ -284,7 +288,7 @@ private:
     }
 
     Worker& worker_;
-    const Echo request_{bytes_of(64)};
+    const Request request_;
     std::atomic<std::ptrdiff_t> left_;
     std::atomic<std::size_t> under_way_{0};
     std::promise<void> done_;
@@ -305,9 +309,70 @@ void compare_pipeline(bench::Table& table) {
     compare_placed(
         table, "W2: one of 64 calls in flight, callbacks", worker,
         [&] {
-            return Chain{worker, count}.run(depth);
+            return Chain{worker, Echo{bytes_of(64)}, count}.run(depth);
         },
         limit, bare);
+}
+
+/// The conversions that a typed call needs.
+class Conversions {
+public:
+    /// The parent's: the request to bytes, and the answer from bytes.
+    void parents() {
+        encode(request_, buffer_);
+        Codec::decode<bench::Compiled>(encoded_answer_);
+    }
+    /// The worker's: the request from bytes, and the answer to bytes.
+    void workers() {
+        Codec::decode<Compile>(encoded_request_);
+        encode(answer_, buffer_);
+    }
+
+private:
+    using Codec = tether::CodecOf<bench::Protocol>;
+
+    template <class Message>
+    static std::string& encode(const Message& message, std::string& out) {
+        out.clear();
+        Codec::encode(message, out);
+        return out;
+    }
+
+    const Compile request_{};
+    const bench::Compiled answer_ = bench::compiled();
+    std::string buffer_{};
+    const std::string encoded_request_ = encode(request_, buffer_);
+    const std::string encoded_answer_ = encode(answer_, buffer_);
+};
+
+/// Typed calls, 64 in flight, against their four conversions on one core and nothing else. With
+/// both sides on one core the ratio is the codec's share of a call, and cannot reach one. On two
+/// cores the sides work at the same time, each on its two conversions, and it can: so the last row
+/// compares with the two of the side that has more to do, which nobody can outrun.
+void compare_typed_pipeline(bench::Table& table) {
+    using bench::Placement;
+    constexpr int count = 10'000;
+    Worker worker;
+    worker.call(Compile{});
+    Conversions conversions;
+    const auto calls = [&](Placement placement) {
+        return placed(worker.pid(), placement, [&] {
+            return Chain{worker, Compile{}, std::size_t{count}}.run(64);
+        });
+    };
+    const auto parents = [&] { return each(count, [&] { conversions.parents(); }); };
+    const auto workers = [&] { return each(count, [&] { conversions.workers(); }); };
+    const std::string what = "W2: typed calls, 64 in flight; bare: ";
+    const bench::Row row{.unit = bench::Unit::per_second};
+    table.compare(
+        what + "their conversions; one core", [&] { return calls(Placement::one_core); },
+        [&] { return parents() + workers(); }, row);
+    table.compare(
+        what + "their conversions, on one; two cores", [&] { return calls(Placement::two_cores); },
+        [&] { return parents() + workers(); }, row);
+    table.compare(
+        what + "those of the busier side; two cores", [&] { return calls(Placement::two_cores); },
+        [&] { return std::max(parents(), workers()); }, row);
 }
 
 /// What must not grow: the time of a call with the number of others, before it, beside it, and in
@@ -318,14 +383,13 @@ void compare_growth(bench::Table& table) {
     const Echo request{bytes_of(64)};
     // On one core each: where the scheduler puts the two sides decides more than all else.
     const auto on_one_core = [](Worker& called, const auto& measure) {
-        const bench::Placed placed{static_cast<int>(called.pid()), bench::Placement::one_core};
-        return measure();
+        return placed(called.pid(), bench::Placement::one_core, measure);
     };
     const auto calls = [&](Worker& called) {
         return on_one_core(called, [&] { return each(2000, [&] { called.call(request); }); });
     };
     const auto chain = [&](std::size_t depth) {
-        return on_one_core(worker, [&] { return Chain{worker, 40'000}.run(depth); });
+        return on_one_core(worker, [&] { return Chain{worker, request, 40'000}.run(depth); });
     };
     worker.call(request);
     young.call(request);
@@ -364,61 +428,109 @@ void compare_typed(bench::Table& table, const std::string& what,
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
-/// Against the spawn of the same program that exits at once.
-void compare_start(bench::Table& table) {
-    table.compare(
-        "W5: a Worker constructed until its first answer; bare: spawn until exit",
-        [] {
-            const auto start = Clock::now();
-            Worker worker;
-            worker.call(Echo{bytes_of(64)});
-            return bench::Milliseconds{Clock::now() - start};
-        },
-        [] {
-            const auto start = Clock::now();
-            std::string arguments[] = {"bench", "--exit"};
-            char* pointers[] = {arguments[0].data(), arguments[1].data(), nullptr};
-            int pid = -1;
-            if (::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, pointers, environ) != 0) {
-                throw std::runtime_error("posix_spawn");
-            }
-            ::waitpid(pid, nullptr, 0);
-            return bench::Milliseconds{Clock::now() - start};
-        });
+/// `count` workers side by side, from their constructors until all have answered.
+bench::Milliseconds start_workers(std::size_t count) {
+    const auto start = Clock::now();
+    std::deque<Worker> workers(count);
+    std::vector<std::future<tether::Bytes>> answers;
+    for (auto& worker : workers) {
+        answers.push_back(worker.async_call(Echo{bytes_of(64)}, asio::use_future));
+    }
+    for (auto& answer : answers) answer.get();
+    return Clock::now() - start;  // they end after that
 }
 
-/// Calls of all threads together, as the time of one.
+/// The same for one, whose caller waits for it.
+bench::Milliseconds start_worker() {
+    const auto start = Clock::now();
+    Worker worker;
+    worker.call(Echo{bytes_of(64)});
+    return Clock::now() - start;
+}
+
+/// `count` spawns of this program side by side, until all have exited, which each does at once.
+bench::Milliseconds spawn(int count) {
+    const auto start = Clock::now();
+    std::vector<int> pids;
+    for (int i = 0; i < count; ++i) pids.push_back(bench::spawn_self({"--exit"}));
+    for (const int pid : pids) ::waitpid(pid, nullptr, 0);
+    return Clock::now() - start;
+}
+
+/// Memory of this process that is really there, in small pages: what a copy of the process would
+/// have to copy the tables of.
+class Ballast {
+public:
+    explicit Ballast(std::size_t size)
+        : size_(size),
+          memory_(
+              ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+        if (memory_ == MAP_FAILED) throw std::runtime_error("mmap");
+        ::madvise(memory_, size, MADV_NOHUGEPAGE);
+        auto* const bytes = static_cast<volatile char*>(memory_);
+        for (std::size_t i = 0; i < size; i += 4096) bytes[i] = 1;
+    }
+    Ballast(const Ballast&) = delete;
+    Ballast& operator=(const Ballast&) = delete;
+    ~Ballast() { ::munmap(memory_, size_); }
+
+private:
+    std::size_t size_;
+    void* memory_;
+};
+
+void compare_start(bench::Table& table) {
+    table.compare("W5: a Worker constructed until its first answer; bare: spawn until exit",
+                  start_worker, [] { return spawn(1); });
+    table.compare(
+        "W5: 16 Workers side by side until all have answered; bare: 16 spawns",
+        [] { return start_workers(16); }, [] { return spawn(16); });
+    const std::string what = "W5: a Worker of a parent with 4 GiB resident; bare: spawn";
+    if (!table.wants(what)) return;
+    if (bench::available_gibibytes() < 8) return table.leave_out(what, "it needs 8 GiB of memory");
+    const Ballast ballast{std::size_t{4} << 30};
+    table.compare(what, start_worker, [] { return spawn(1); });
+}
+
+/// Calls of all threads together.
 void compare_callers(bench::Table& table) {
+    constexpr int calls = 2000;
     Worker worker;
     Limit limit{64, 64};
     const Echo request{bytes_of(64)};
     worker.call(request);
-    for (const int count : {2, 4, 8, 16}) {
-        table.compare(
-            std::to_string(count) + " threads call one worker; bare: one caller",
+    for (const int count : {1, 2, 4, 8, 16}) {
+        compare_placed(
+            table, "callers of one worker: " + std::to_string(count) + "; bare: one of LIMIT",
+            worker,
             [&] {
                 const auto start = Clock::now();
-                std::vector<std::thread> threads;
+                std::vector<std::jthread> threads;
                 for (int i = 0; i < count; ++i) {
-                    threads.emplace_back([&] { each(1000, [&] { worker.call(request); }); });
+                    threads.emplace_back(
+                        [&] { each(calls / count, [&] { worker.call(request); }); });
                 }
-                for (auto& thread : threads) thread.join();
-                return bench::Milliseconds{Clock::now() - start} / (1000.0 * count);
+                threads.clear();
+                return bench::Milliseconds{Clock::now() - start} / double(calls);
             },
-            [&] { return each(1000, [&] { limit.call(); }); });
+            limit, [&] { return each(1000, [&] { limit.call(); }); },
+            {.unit = bench::Unit::per_second});
     }
 }
 
 nlohmann::json measure_all(const bench::Options& options) {
-    bench::Table table{"one call", options, bench::Table::Unit::microseconds};
+    bench::Table table{"one call", options, bench::Unit::microseconds};
     compare_echo(table, "W1: call, 64 bytes, one at a time", 64, 1000);
     compare_echo(table, "W1: the same with spin", 64, 1000, {.spin = 30us});
     compare_echo(table, "W1: the same over TCP", 64, 1000, {.transport = tether::Transport::tcp});
     compare_async(table);
     compare_coroutine(table);
     compare_pipeline(table);
+    compare_typed_pipeline(table);
     compare_echo(table, "W3: echo of 1 MiB", std::size_t{1} << 20, 50);
-    compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2);
+    compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2, {},
+                 {.unit = bench::Unit::milliseconds});
+    compare_gibibyte(table);
     compare_typed(table, "W4: a typed call (9 strings, 4 x 80 characters)");
     compare_typed(table, "W4: the same with spin", {.spin = 30us});
     compare_start(table);

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
-#include <string>
 #include <string_view>
-#include <vector>
+
+#include "compile.hpp"
 
 namespace bench {
 
@@ -19,22 +19,6 @@ struct Echo {
     tether::Bytes bytes{};
 };
 TETHER_DEFINE_MESSAGE(Echo, bytes)
-
-struct Compiled {
-    std::vector<std::string> diagnostics{};
-};
-TETHER_DEFINE_MESSAGE(Compiled, diagnostics)
-
-/// As a build tool would ask: nine strings, and four times 80 characters in answer.
-struct Compile {
-    static constexpr std::string_view name = "compile";
-    using Response = Compiled;
-    std::string file{"src/main.cpp"};
-    std::string output{"build/main.o"};
-    std::vector<std::string> flags{"-O2",      "-g",         "-Wall", "-Iinclude",
-                                   "-DNDEBUG", "-std=c++20", "-c"};
-};
-TETHER_DEFINE_MESSAGE(Compile, file, output, flags)
 
 struct Protocol {
     static constexpr std::string_view name = "tether.bench.calls";
@@ -46,9 +30,7 @@ class Handler final : public tether::Handler<Protocol> {
     tether::Bytes handle(const Echo& request, tether::CallContext<Echo>&) override {
         return request.bytes;
     }
-    Compiled handle(const Compile&, tether::CallContext<Compile>&) override {
-        return {std::vector<std::string>(4, std::string(80, 'd'))};
-    }
+    Compiled handle(const Compile&, tether::CallContext<Compile>&) override { return compiled(); }
 };
 
 }  // namespace bench

@@ -62,7 +62,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
-        rows = json.load(file)
+        rows = [row for row in json.load(file) if "tether_ms" in row]  # others are not times
     with open(sys.argv[2], "w", encoding="utf-8") as file:
         file.write("\n".join(draw(rows)) + "\n")
 

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -38,6 +39,26 @@ using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
 inline constexpr Milliseconds never{std::numeric_limits<double>::infinity()};
+
+/// Starts this program again. Each descriptor becomes the child's one with the number beside it.
+inline int spawn_self(std::vector<std::string> arguments,
+                      const std::vector<std::pair<int, int>>& descriptors = {}) {
+    ::posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    for (const auto& [ours, theirs] : descriptors) {
+        ::posix_spawn_file_actions_adddup2(&actions, ours, theirs);
+    }
+    arguments.insert(arguments.begin(), "bench");
+    std::vector<char*> pointers;
+    for (auto& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    int pid = -1;
+    const int error =
+        ::posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, pointers.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) throw std::runtime_error("posix_spawn");
+    return pid;
+}
 
 /// A process that is watched by pidfd, child or not.
 class Process {
@@ -65,6 +86,26 @@ public:
 private:
     int pidfd_;
 };
+
+/// A number out of the file `status` of a folder of /proc.
+inline double status_number(const std::filesystem::path& folder, std::string_view name) {
+    std::ifstream file{folder / "status"};
+    for (std::string line; std::getline(file, line);) {
+        if (line.starts_with(name)) return std::stod(line.substr(name.size() + 1));
+    }
+    throw std::runtime_error("no " + std::string{name} + " in " + folder.string());
+}
+
+inline std::filesystem::path proc_folder(int pid) { return "/proc/" + std::to_string(pid); }
+
+/// Memory that a process can have without making others swap.
+inline double available_gibibytes() {
+    std::ifstream file{"/proc/meminfo"};
+    for (std::string line; std::getline(file, line);) {
+        if (line.starts_with("MemAvailable:")) return std::stod(line.substr(13)) / (1024 * 1024);
+    }
+    return 0;
+}
 
 /// Where the two sides of a conversation run. The scheduler puts one pair onto one core and the
 /// next onto two, and waking a core that sleeps costs more than all the rest: without this, chance
@@ -99,8 +140,7 @@ private:
         return set;
     }
     static void hold(int pid, const ::cpu_set_t& set) {
-        for (const auto& thread :
-             std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task"}) {
+        for (const auto& thread : std::filesystem::directory_iterator{proc_folder(pid) / "task"}) {
             ::sched_setaffinity(std::stoi(thread.path().filename()), sizeof set, &set);
         }
     }
@@ -133,6 +173,7 @@ public:
         for (int number = 0; text >> number;) numbers.push_back(number);
         return numbers;
     }
+    [[nodiscard]] int pid() const noexcept { return pid_; }
     void let_go() { static_cast<void>(!::write(to_, "\n", 1)); }
     void kill() { process_.kill(); }
     bool wait_gone(Clock::time_point deadline) { return process_.wait_gone(deadline); }
@@ -144,23 +185,11 @@ private:
         if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) {
             throw std::runtime_error("pipe2");
         }
-        ::posix_spawn_file_actions_t actions;
-        ::posix_spawn_file_actions_init(&actions);
-        ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-        ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-        arguments.insert(arguments.begin(), "host");
-        std::vector<char*> pointers;
-        for (auto& argument : arguments) pointers.push_back(argument.data());
-        pointers.push_back(nullptr);
-        int pid = -1;
-        const int error =
-            ::posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, pointers.data(), environ);
-        ::posix_spawn_file_actions_destroy(&actions);
+        const int pid = spawn_self(std::move(arguments), {{in[0], 0}, {out[1], 1}});
         ::close(in[0]);
         ::close(out[1]);
         to_ = in[1];
         from_ = out[0];
-        if (error != 0) throw std::runtime_error("posix_spawn");
         return pid;
     }
 
@@ -194,52 +223,82 @@ private:
     std::string only_{};
 };
 
+/// Times are shown as they are, or as how often such a time fits into a second.
+enum class Unit { milliseconds, microseconds, per_second };
+
+/// What is special about a row of a table.
+struct Row {
+    std::optional<Unit> unit{};  // instead of the table's
+    int most_rounds = std::numeric_limits<int>::max();
+};
+
 /// Median and worst of something, and of the same without Tether; the rounds of both alternate.
 class Table {
 public:
-    enum class Unit { milliseconds, microseconds };
-
     Table(const std::string& what, Options options, Unit unit = Unit::milliseconds)
         : options_(std::move(options)), unit_(unit) {
-        std::printf("%-72s %10s %10s %10s %10s %7s\n", what.c_str(), "tether", "worst", "bare",
-                    "worst", "ratio");
+        print(what, {"tether", "worst", "bare", "worst", "ratio"});
     }
 
+    [[nodiscard]] bool wants(std::string_view what) const noexcept { return options_.wants(what); }
+
     void compare(const std::string& what, const std::function<Milliseconds()>& with_tether,
-                 const std::function<Milliseconds()>& bare) {
-        if (!options_.wants(what)) return;
+                 const std::function<Milliseconds()>& bare, const Row& row = {}) {
+        if (!wants(what)) return;
         std::vector<double> ours;
         std::vector<double> theirs;
-        for (int round = 0; round < options_.rounds(); ++round) {
+        for (int round = 0; round < std::min(options_.rounds(), row.most_rounds); ++round) {
             ours.push_back(with_tether().count());
             theirs.push_back(bare().count());
         }
         std::ranges::sort(ours);
         std::ranges::sort(theirs);
-        const auto middle = ours.size() / 2;
-        std::printf("%-72s %10s %10s %10s %10s %7s\n", what.c_str(), time(ours[middle]).c_str(),
-                    time(ours.back()).c_str(), time(theirs[middle]).c_str(),
-                    time(theirs.back()).c_str(), ratio(ours[middle] / theirs[middle]).c_str());
-        std::fflush(stdout);
+        const double our_median = ours[ours.size() / 2];
+        const double their_median = theirs[theirs.size() / 2];
+        const auto unit = row.unit.value_or(unit_);
+        const bool rate = unit == Unit::per_second;
+        print(what, {time(our_median, unit), time(ours.back(), unit), time(their_median, unit),
+                     time(theirs.back(), unit),
+                     text("%.2f", rate ? their_median / our_median : our_median / their_median)});
         json_.push_back({{"what", what},
-                         {"tether_ms", number(ours[middle])},
+                         {"tether_ms", number(our_median)},
                          {"tether_worst_ms", number(ours.back())},
-                         {"bare_ms", number(theirs[middle])},
+                         {"bare_ms", number(their_median)},
                          {"bare_worst_ms", number(theirs.back())}});
+    }
+
+    /// A row of what is no time, and was measured once.
+    void add(const std::string& what, const std::string& unit, double ours, double bare) {
+        if (!wants(what)) return;
+        print(what, {text("%.2f ", ours) + unit, "", text("%.2f ", bare) + unit, "",
+                     bare == 0 ? "-" : text("%.2f", ours / bare)});
+        json_.push_back({{"what", what}, {"unit", unit}, {"tether", ours}, {"bare", bare}});
+    }
+
+    /// A row that this machine cannot measure.
+    void leave_out(const std::string& what, const std::string& why) {
+        if (wants(what)) print(what, {"left out: " + why});
     }
 
     [[nodiscard]] const nlohmann::json& json() const noexcept { return json_; }
 
 private:
-    static std::string ratio(double value) {
-        std::array<char, 32> text{};
-        std::snprintf(text.data(), text.size(), "%.2f", value);
-        return text.data();
+    static void print(const std::string& what, const std::vector<std::string>& cells) {
+        std::printf("%-84s", what.c_str());
+        for (const auto& cell : cells) std::printf(" %11s", cell.c_str());
+        std::puts("");
+        std::fflush(stdout);
     }
-    [[nodiscard]] std::string time(double milliseconds) const {
+    static std::string text(const char* format, double value) {
+        std::array<char, 32> result{};
+        std::snprintf(result.data(), result.size(), format, value);
+        return result.data();
+    }
+    static std::string time(double milliseconds, Unit unit) {
         if (milliseconds == never.count()) return "never";
-        const bool small = unit_ == Unit::microseconds;
-        return ratio(small ? milliseconds * 1000 : milliseconds) + (small ? " us" : " ms");
+        if (unit == Unit::per_second) return text("%.0f /s", 1000 / milliseconds);
+        if (unit == Unit::microseconds) return text("%.2f us", milliseconds * 1000);
+        return text("%.2f ms", milliseconds);
     }
     static nlohmann::json number(double value) {
         return value == never.count() ? nlohmann::json(nullptr) : nlohmann::json(value);
