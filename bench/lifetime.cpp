@@ -1,11 +1,15 @@
 // How long ends take: from the death of a parent to that of its last worker, from the death of a
 // worker to the error of its caller, from the end of main to that of the process. Beside each, in
-// the same run, a bare program that forks children with a pipe to each. Linux.
+// the same run, a bare program that forks children with a pipe to each. And what workers use that
+// have nothing to do, beside children that only wait in Asio. Linux.
 //
 //     tether_bench_lifetime [--rounds=N] [--json=FILE] [--only=TEXT]
 
 #include <tether/tether.hpp>
 
+#include <asio/io_context.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/read.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -14,6 +18,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -22,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +132,29 @@ int be_bare_host(int count, const std::string& state) {
     return 0;
 }
 
+/// What a child of Asio's host does: it waits for bytes until its socket ends.
+int be_asio_child() {
+    asio::io_context context;
+    asio::local::stream_protocol::socket socket{context, asio::local::stream_protocol{}, 3};
+    char byte = 0;
+    asio::async_read(socket, asio::buffer(&byte, 1), [](asio::error_code, std::size_t) {});
+    context.run();
+    return 0;
+}
+
+int be_asio_host(int count) {
+    std::vector<int> pids;
+    for (int i = 0; i < count; ++i) {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+        pids.push_back(bench::spawn_self({"asio child"}, {{ends[1], 3}}));
+        ::close(ends[1]);  // the other end stays open until this process is gone
+    }
+    tell(pids);
+    std::getchar();
+    return 0;
+}
+
 // --- What is measured
 
 /// A host with its children, seen from outside.
@@ -133,8 +162,14 @@ class Scene {
 public:
     Scene(const std::string& kind, int count, const std::string& state)
         : host_({kind, std::to_string(count), state}) {
-        for (const int pid : host_.read_numbers()) children_.emplace_back(pid);
+        for (const int pid : host_.read_numbers()) {
+            if (children_.empty()) first_child_ = pid;
+            children_.emplace_back(pid);
+        }
     }
+
+    [[nodiscard]] int host() const noexcept { return host_.pid(); }
+    [[nodiscard]] int first_child() const noexcept { return first_child_; }
 
     /// How long until the host and all children are gone after `end`; what is left after a second
     /// is killed, and counts as "never".
@@ -153,6 +188,7 @@ public:
 
 private:
     bench::Host host_;
+    int first_child_ = -1;
     std::vector<Process> children_;
 };
 
@@ -208,6 +244,63 @@ Milliseconds until_end_of_pipe() {
     return end - start;
 }
 
+/// How often the threads of a process have waited for something so far.
+double waits(int pid) {
+    double sum = 0;
+    for (const auto& thread :
+         std::filesystem::directory_iterator{bench::proc_folder(pid) / "task"}) {
+        sum += bench::status_number(thread.path(), "voluntary_ctxt_switches");
+    }
+    return sum;
+}
+
+/// What a process uses that has nothing to do.
+struct Use {
+    double mebibytes = 0;
+    double threads = 0;
+    double wake_ups = 0;  // in a second
+};
+
+/// All of them over the same time.
+std::vector<Use> measure_idle(const std::vector<int>& pids) {
+    constexpr auto time = 5s;
+    std::this_thread::sleep_for(500ms);  // until the start is over
+    std::vector<Use> result;
+    for (const int pid : pids) {
+        const auto folder = bench::proc_folder(pid);
+        result.push_back({bench::status_number(folder, "VmRSS") / 1024,
+                          bench::status_number(folder, "Threads"), -waits(pid)});
+    }
+    std::this_thread::sleep_for(time);
+    for (std::size_t i = 0; i < pids.size(); ++i) {
+        result[i].wake_ups = (result[i].wake_ups + waits(pids[i])) / double(time.count());
+    }
+    return result;
+}
+
+/// One of 16 idle workers, and their parent: beside a child that waits in Asio, and the parent of
+/// 16 of those.
+void compare_idle(bench::Table& table) {
+    const std::string worker = "idle worker: ";
+    const std::string parent = "parent of 16 idle workers: ";
+    const std::string rows[] = {worker + "resident memory", worker + "threads",
+                                worker + "wake-ups per second", parent + "threads beside main",
+                                parent + "wake-ups per second"};
+    if (std::ranges::none_of(rows, [&](const auto& row) { return table.wants(row); })) return;
+    Scene ours{"tether", 16, "idle"};
+    Scene bare{"asio", 16, "idle"};
+    const auto use =
+        measure_idle({ours.first_child(), bare.first_child(), ours.host(), bare.host()});
+    const auto end = [](bench::Host& host) { host.let_go(); };
+    ours.until_gone(end);
+    bare.until_gone(end);
+    table.add(rows[0], "MiB", use[0].mebibytes, use[1].mebibytes);
+    table.add(rows[1], "", use[0].threads, use[1].threads);
+    table.add(rows[2], "/s", use[0].wake_ups, use[1].wake_ups);
+    table.add(rows[3], "", use[2].threads - 1, use[3].threads - 1);
+    table.add(rows[4], "/s", use[2].wake_ups, use[3].wake_ups);
+}
+
 nlohmann::json measure_all(const bench::Options& options) {
     bench::Table table{"from ... to ...", options};
     const std::pair<const char*, std::pair<int, const char*>> deaths[] = {
@@ -229,6 +322,7 @@ nlohmann::json measure_all(const bench::Options& options) {
             [&] { return after_return("tether", count); },
             [&] { return after_return("bare", count); });
     }
+    compare_idle(table);
     return table.json();
 }
 
@@ -237,10 +331,12 @@ nlohmann::json measure_all(const bench::Options& options) {
 int main(int argc, char** argv) {
     if (const auto exit_code = tether::serve_if_worker<Being>(argc, argv)) return *exit_code;
     const std::vector<std::string> arguments{argv + 1, argv + argc};
+    if (arguments.size() == 1 && arguments[0] == "asio child") return be_asio_child();
     if (arguments.size() == 3) {
         const int count = std::atoi(arguments[1].c_str());
-        return arguments[0] == "tether" ? be_tether_host(count, arguments[2])
-                                        : be_bare_host(count, arguments[2]);
+        if (arguments[0] == "tether") return be_tether_host(count, arguments[2]);
+        if (arguments[0] == "bare") return be_bare_host(count, arguments[2]);
+        if (arguments[0] == "asio") return be_asio_host(count);
     }
     const bench::Options options{arguments, 10};
     options.write(measure_all(options));
