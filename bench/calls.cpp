@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +39,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "chain.hpp"
 #include "limit.hpp"
 #include "messages.hpp"
 #include "processes.hpp"
@@ -151,6 +151,10 @@ void compare_placed(bench::Table& table, const std::string& what, const Worker& 
     }
 }
 
+void echo(Worker& worker, const Echo& request) {
+    if (worker.call(request).size() != request.bytes.size()) throw std::runtime_error("wrong");
+}
+
 void compare_echo(bench::Table& table, const std::string& what, std::size_t size, int count,
                   const tether::WorkerOptions& options = {}, const bench::Row& row = {}) {
     if (!table.wants(what)) return;
@@ -158,13 +162,10 @@ void compare_echo(bench::Table& table, const std::string& what, std::size_t size
     const bool tcp = options.transport == tether::Transport::tcp;
     Limit limit{size, size, tcp ? Family::tcp : Family::unix_pair};
     const Echo request{bytes_of(size)};
-    const auto once = [&] {
-        if (worker.call(request).size() != size) throw std::runtime_error("a wrong answer");
-    };
-    once();
+    echo(worker, request);
     limit.call();
     compare_placed(
-        table, what, worker, [&] { return each(count, once); }, limit,
+        table, what, worker, [&] { return each(count, [&] { echo(worker, request); }); }, limit,
         [&] { return each(count, [&] { limit.call(); }); }, row);
 }
 
@@ -183,30 +184,45 @@ std::array<double, 2> peaks_of(const std::function<double()>& exchange) {
     return {peak_bytes(::getpid()) - before, childs_peak};
 }
 
-/// An echo too large to be careless with memory, and what both sides of it have resident.
-void compare_gibibyte(bench::Table& table) {
-    constexpr std::size_t size = std::size_t{1} << 30;
-    const std::string time = "W3: echo of 1 GiB";
-    const std::array<std::string, 2> memory{"W3: peak memory, in messages of 1 GiB: the parent",
-                                            "W3: peak memory, in messages of 1 GiB: the worker"};
-    if (!table.wants(time) && !table.wants(memory[0]) && !table.wants(memory[1])) return;
-    if (bench::available_gibibytes() < 8) return table.leave_out(time, "it needs 8 GiB of memory");
-    const tether::WorkerOptions options{.max_message_bytes = 2 * std::uint64_t{size}};
+/// What both sides of an echo of a gibibyte have resident, as multiples of it.
+void compare_memory(bench::Table& table, std::size_t size, const tether::WorkerOptions& options) {
     const auto ours = peaks_of([&] {
         Worker worker{options};
-        if (worker.call(Echo{bytes_of(size)}).size() != size) throw std::runtime_error("wrong");
+        echo(worker, Echo{bytes_of(size)});
         return peak_bytes(worker.pid());
     });
-    const auto bare = peaks_of([] {
+    const auto bare = peaks_of([&] {
         const double inherited = peak_bytes(::getpid());
         Limit limit{size, size};
         limit.call();
         return peak_bytes(limit.pid()) - inherited;
     });
-    for (const std::size_t side : {0U, 1U}) {
-        table.add(memory[side], "x", ours[side] / double(size), bare[side] / double(size));
-    }
-    compare_echo(table, time, size, 1, options, {bench::Unit::milliseconds, 3});
+    const std::string what = "W3: peak memory, in messages of 1 GiB: the ";
+    table.add(what + "parent", "x", ours[0] / double(size), bare[0] / double(size));
+    table.add(what + "worker", "x", ours[1] / double(size), bare[1] / double(size));
+}
+
+/// Seconds a round, so there are few, and only where copying is all that counts.
+void compare_gibibyte(bench::Table& table) {
+    constexpr std::size_t size = std::size_t{1} << 30;
+    const std::string what = "W3: echo of 1 GiB; two cores";
+    const tether::WorkerOptions options{.max_message_bytes = 2 * std::uint64_t{size}};
+    if (!table.wants(what) && !table.wants("W3: peak memory")) return;
+    if (bench::available_gibibytes() < 8) return table.leave_out(what, "it needs 8 GiB of memory");
+    compare_memory(table, size, options);
+    if (!table.wants(what)) return;
+    Worker worker{options};
+    Limit limit{size, size};
+    const Echo request{bytes_of(size)};
+    echo(worker, request);
+    limit.call();
+    const auto on_two_cores = [](std::int64_t other_side, const auto& call) {
+        return placed(other_side, bench::Placement::two_cores, [&] { return each(1, call); });
+    };
+    table.compare(
+        what, [&] { return on_two_cores(worker.pid(), [&] { echo(worker, request); }); },
+        [&] { return on_two_cores(limit.pid(), [&] { limit.call(); }); },
+        {.unit = bench::Unit::milliseconds, .most_rounds = 3});
 }
 
 void compare_async(bench::Table& table) {
@@ -259,41 +275,6 @@ bench::Milliseconds pipeline(Worker& worker, std::size_t depth, std::size_t coun
     return (Clock::now() - start) / double(count);
 }
 
-/// The same with callbacks, each of which makes the next call.
-template <class Request>
-class Chain {
-public:
-    Chain(Worker& worker, Request request, std::size_t count)
-        : worker_(worker),
-          request_(std::move(request)),
-          left_(static_cast<std::ptrdiff_t>(count)) {}
-
-    bench::Milliseconds run(std::size_t depth) {
-        const auto start = Clock::now();
-        const double count = double(left_);
-        under_way_ = depth;
-        for (std::size_t i = 0; i < depth; ++i) call();
-        done_.get_future().get();
-        return (Clock::now() - start) / count;
-    }
-
-private:
-    void call() {
-        using Response = typename Request::Response;
-        worker_.async_call(request_, [this](std::exception_ptr error, const Response&) {
-            if (error) std::rethrow_exception(error);
-            if (left_.fetch_sub(1) > 1) return call();
-            if (--under_way_ == 0) done_.set_value();
-        });
-    }
-
-    Worker& worker_;
-    const Request request_;
-    std::atomic<std::ptrdiff_t> left_;
-    std::atomic<std::size_t> under_way_{0};
-    std::promise<void> done_;
-};
-
 void compare_pipeline(bench::Table& table) {
     constexpr std::size_t depth = 64;
     constexpr std::size_t count = 20'000;
@@ -309,7 +290,7 @@ void compare_pipeline(bench::Table& table) {
     compare_placed(
         table, "W2: one of 64 calls in flight, callbacks", worker,
         [&] {
-            return Chain{worker, Echo{bytes_of(64)}, count}.run(depth);
+            return bench::Chain{worker, Echo{bytes_of(64)}, count}.run(depth);
         },
         limit, bare);
 }
@@ -357,7 +338,7 @@ void compare_typed_pipeline(bench::Table& table) {
     Conversions conversions;
     const auto calls = [&](Placement placement) {
         return placed(worker.pid(), placement, [&] {
-            return Chain{worker, Compile{}, std::size_t{count}}.run(64);
+            return bench::Chain{worker, Compile{}, std::size_t{count}}.run(64);
         });
     };
     const auto parents = [&] { return each(count, [&] { conversions.parents(); }); };
@@ -389,7 +370,9 @@ void compare_growth(bench::Table& table) {
         return on_one_core(called, [&] { return each(2000, [&] { called.call(request); }); });
     };
     const auto chain = [&](std::size_t depth) {
-        return on_one_core(worker, [&] { return Chain{worker, request, 40'000}.run(depth); });
+        return on_one_core(worker, [&] {
+            return bench::Chain{worker, request, 40'000}.run(depth);
+        });
     };
     worker.call(request);
     young.call(request);
