@@ -2,6 +2,7 @@
 // Benchmark; see --help.
 
 #include <tether/codec.hpp>
+#include <tether/direct_codec.hpp>
 
 #include <cstdint>
 #include <string>
@@ -18,8 +19,7 @@ void count_bytes(benchmark::State& state, const std::string& encoded) {
 }
 
 template <class Codec, class Message>
-void add(const std::string& what, const Message& message) {
-    const std::string name = what + ", " + std::string{Codec::name};
+void add(const std::string& name, const Message& message) {
     benchmark::RegisterBenchmark(("encode " + name).c_str(), [message](benchmark::State& state) {
         std::string out;
         for (auto _ : state) {
@@ -38,18 +38,19 @@ void add(const std::string& what, const Message& message) {
 }
 
 template <class Codec>
-void add() {
+void add(const std::string& codec) {
     const bench::Compile request;  // named: GCC 12 cannot make one in the call
-    add<Codec>("a request", request);
-    add<Codec>("an answer", bench::compiled());
+    add<Codec>("a request, " + codec, request);
+    add<Codec>("an answer, " + codec, bench::compiled());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    add<tether::MessagePackCodec>();
-    add<tether::JsonCodec>();
-    add<tether::CborCodec>();
+    add<tether::MessagePackCodec>("MessagePackCodec");
+    add<tether::DirectCodec>("DirectCodec");
+    add<tether::JsonCodec>("JsonCodec");
+    add<tether::CborCodec>("CborCodec");
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
     benchmark::RunSpecifiedBenchmarks();
