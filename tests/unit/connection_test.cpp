@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
+
 #include "support/catch.hpp"
 #include "support/text.hpp"
 #include "support/wire.hpp"
@@ -29,9 +31,14 @@ const ProtocolId protocol{"test", 1, 2};
 /// Notes what it is told, and does nothing about it.
 class Owner final : public ConnectionOwner {
 public:
-    void watch_input() override { ++input_watches; }
+    void watch_input() override {
+        ++input_watches;
+        if (watched_fd == -1) return;
+        was_blocking_when_watched = (::fcntl(watched_fd, F_GETFL) & O_NONBLOCK) == 0;
+        set_non_blocking(watched_fd);  // as a reactor does
+    }
     void watch_room() override {}
-    void unwatch_connection() override {}
+    void unwatch_connection() override { ++unwatched; }
     void watch_deadline(TimePoint when) override { deadline = when; }
     [[nodiscard]] bool on_background_thread() const noexcept override { return in_background; }
     void let_others_run() override { ++flushes; }
@@ -44,6 +51,9 @@ public:
     bool in_background = false;
     int flushes = 0;  // that are due
     int input_watches = 0;
+    int unwatched = 0;
+    int watched_fd = -1;
+    bool was_blocking_when_watched = false;
     int drained = 0;
     TimePoint deadline{};
     std::vector<std::uint64_t> given_up{};
@@ -107,6 +117,27 @@ private:
     Descriptor worker_;
     std::unique_ptr<Connection> connection_;
 };
+
+TEST_CASE("whoever takes the connection from the reactor may wait in a receive again") {
+    Fixture connection;
+    connection.owner.watched_fd = connection->fd();
+    Waiting async;
+    connection->submit(async);
+    REQUIRE(connection.owner.input_watches == 1);
+    CHECK((::fcntl(connection->fd(), F_GETFL) & O_NONBLOCK) != 0);
+
+    BlockingCall call;
+    call.info = {"ask", 0, false, Clock::now(), TimePoint::max(), tether::no_timeout};
+    call.message.seal();
+    connection->submit(call);
+    connection.say({FrameType::response, 0, call.number, {}});
+    connection->wait(call);
+    CHECK(call.settled);
+    // It is the reactor's again, since the other call is pending, but was not meanwhile.
+    CHECK(connection.owner.input_watches == 2);
+    CHECK(connection.owner.unwatched == 1);
+    CHECK(connection.owner.was_blocking_when_watched);
+}
 
 TEST_CASE("what the handlers on the background thread ask for leaves together") {
     Fixture connection;

@@ -3,7 +3,9 @@
 // pending, a background thread does, which is the owner's. What the end of the connection means for
 // the process is the owner's business, too.
 //
-// Locks, in the order they may be taken: reading_, mutex_; below those the owner's.
+// Locks, in the order they may be taken: reading_, mutex_; below those the owner's. A deaf leader
+// holds reading_ while it waits in a receive, for a tick or two of the kernel; nobody becomes deaf
+// while somebody wants it, since the lock is not fair.
 #pragma once
 
 #include <tether/config.hpp>
@@ -364,7 +366,8 @@ private:
     ConnectionOwner& owner_;
     const Identity identity_;
 
-    std::mutex reading_;  // the channel's reader
+    std::mutex reading_;                        // the channel's reader
+    std::atomic<unsigned> reading_wanted_ = 0;  // threads that wait for it
     mutable std::mutex mutex_;
     Channel channel_;
     const bool may_wait_in_receive_;  // it has a limit

@@ -55,7 +55,7 @@ inline void Connection::wait(BlockingCall& call) {
     // Who may have to look up at any moment must poll.
     const bool may_be_deaf =
         may_wait_in_receive_ && !call.interruptible && call.info.run_timeout == no_timeout;
-    bool busy = true;  // something came at the last look
+    bool came = true;  // something, at the last look
     const Departure departure{*this, call, leading, lock};
     while (!call.settled) {
         const auto now = Clock::now();
@@ -74,8 +74,8 @@ inline void Connection::wait(BlockingCall& call) {
             leading = true;
             leader_ = &call;
             const bool deaf =
-                busy && may_be_deaf && deadline_after(now, deaf_margin) < call.deadline();
-            busy = lead(call, lock, deaf);
+                came && may_be_deaf && deadline_after(now, deaf_margin) < call.deadline();
+            came = lead(call, lock, deaf);
         } else {
             follow(call, lock);
         }
@@ -90,7 +90,7 @@ inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
     PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
     const bool only_input = events == POLLIN && !input_closed_;
-    deaf = deaf && only_input;
+    deaf = deaf && only_input && reading_wanted_ == 0;
     leader_is_deaf_ = deaf;
     lock.unlock();
     auto received = Channel::Received::nothing;
@@ -154,6 +154,7 @@ inline void Connection::watch_room() {
 inline void Connection::let_go() {
     watching_input_ = watching_room_ = watched_ = false;
     owner_.unwatch_connection();
+    if (may_wait_in_receive_) set_blocking(channel_.fd());  // the reactor has changed that
 }
 
 // --- Reading
@@ -173,7 +174,9 @@ inline void Connection::on_input() {
 // something to come, as long as the socket does.
 inline Channel::Received Connection::read(const Call* reader, bool wait) {
     using Received = Channel::Received;
+    ++reading_wanted_;
     const std::scoped_lock reading{reading_};
+    --reading_wanted_;
     try {
         for (int round = 0; round < 64; ++round) {
             {

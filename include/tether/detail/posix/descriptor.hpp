@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 TETHER_NAMESPACE_BEGIN
@@ -92,6 +93,11 @@ inline void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC
 
 inline void set_non_blocking(int fd) noexcept {
     ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+inline bool set_blocking(int fd) noexcept {
+    int off = 0;
+    return ::ioctl(fd, FIONBIO, &off) == 0;
 }
 
 // Read end first.

@@ -86,11 +86,9 @@ inline ::ssize_t send_some(int fd, std::span<const ConstBuffer> buffers) noexcep
 // From now on a receive that waits does so for the shortest time there is (a tick or two of the
 // kernel, some milliseconds), then fails with EAGAIN. False: it might wait for ever.
 inline bool limit_waiting_receives(int fd) noexcept {
-    const int flags = ::fcntl(fd, F_GETFL);
     const ::timeval longest{0, 1000};
-    return flags != -1 &&
-           ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0 &&
-           ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+    return ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0 &&
+           set_blocking(fd);
 }
 
 // 0: end of file; -1 with EAGAIN: nothing there; -1 with EINTR: a signal came.
