@@ -385,6 +385,21 @@ TEST_CASE("a strand as the associated executor") {
     CHECK(unguarded == 200);
 }
 
+TEST_CASE("a strand over the worker's own executor") {
+    Worker worker;
+    const auto strand = asio::make_strand(worker.get_executor());
+    tether_test::Tally done;
+    std::atomic<int> on_it = 0;
+    for (int i = 0; i < 20; ++i) {
+        worker.async_call(Count{}, asio::bind_executor(strand, [&](std::exception_ptr, int) {
+                              on_it += strand.running_in_this_thread() ? 1 : 0;
+                              done.add();
+                          }));
+    }
+    REQUIRE(done.wait_for(20));
+    CHECK(on_it == 20);
+}
+
 TEST_CASE("executors without a context of one's own") {
     tether_test::Tally done;
     Worker worker{asio::any_io_executor{asio::system_executor{}}};

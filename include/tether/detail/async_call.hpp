@@ -9,6 +9,7 @@
 #include <tether/detail/pending_list.hpp>
 #include <tether/detail/runtime.hpp>
 #include <tether/detail/turn.hpp>
+#include <tether/detail/work_hold.hpp>
 #include <tether/protocol.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -18,7 +19,6 @@
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/execution/context.hpp>
-#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/query.hpp>
@@ -254,8 +254,8 @@ private:
               work(executor),
               handler_work(asio::get_associated_executor(handler, executor)) {}
         Handler handler;
-        asio::executor_work_guard<asio::any_io_executor> work;
-        asio::executor_work_guard<HandlerExecutor> handler_work;
+        WorkHold<asio::any_io_executor> work;
+        WorkHold<HandlerExecutor> handler_work;
     };
 
     // It has memory of its own, from the associated allocator, which wants it back before the
