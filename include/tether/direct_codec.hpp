@@ -24,9 +24,9 @@
 ///     TETHER_DEFINE_MESSAGE(Lint, file, flags)
 ///
 /// It stands at namespace scope, in the namespace of the type. The members are public, and neither
-/// static nor references; inherited ones may be listed. There may be none, and up to 64; more take
-/// the compiler long. They travel under their names: renaming one changes the wire, their order
-/// means nothing. A member of type `std::optional` is null where it is empty.
+/// static, const nor references; inherited ones may be listed. There may be none, and up to 64;
+/// more take the compiler long. They travel under their names: renaming one changes the wire, their
+/// order means nothing. A member of type `std::optional` is null where it is empty.
 #define TETHER_DEFINE_MESSAGE(Type, ...)                                                         \
     [[maybe_unused]] constexpr auto tether_members(::tether::detail::MembersOf<Type>) noexcept { \
         return ::std::make_tuple(__VA_OPT__(TETHER_SCAN_(TETHER_MEMBERS_(Type, __VA_ARGS__))));  \
@@ -52,7 +52,8 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// It writes what `MessagePackCodec` writes and has the same name, so that either side may have
 /// either. The bytes are the same but for the order of an unordered container, and the numbers of
-/// several blobs in one message.
+/// several blobs in one message; enumerators of 2^63 and more, which nlohmann/json makes negative,
+/// and a `std::optional` inside a container, which it may not know, are for this codec alone.
 ///
 /// | type | in MessagePack |
 /// |---|---|
@@ -70,7 +71,8 @@ TETHER_NAMESPACE_BEGIN
 /// with a `to_json` and `from_json` by hand or by nlohmann's macros, enumerations with
 /// NLOHMANN_JSON_SERIALIZE_ENUM, and whatever else nlohmann/json converts. A `to_json` or
 /// `from_json` of yours, or an `adl_serializer`, counts also for an enumeration or container in the
-/// table. A type with none of these does not compile.
+/// table, unless it is a template that takes nothing but nlohmann's documents: then specialise
+/// `nlohmann::adl_serializer`. A type with none of these does not compile.
 ///
 /// Decoding is strict, where nlohmann/json casts. It takes the members in any order and ignores
 /// others, takes integers of any width, also for floating-point members, and throws

@@ -383,6 +383,7 @@ TEST_CASE("integers of any width are taken, where they fit") {
     CHECK(unpacked<std::int8_t>("\xd3\xff\xff\xff\xff\xff\xff\xff\x80") == -128);
     CHECK(unpacked<double>("\xff") == -1.0);
 
+    CHECK(error_of<Answer>("\x02") == "2 is out of range at byte 0");
     CHECK(error_of<std::int8_t>("\xd1\xff\x7f") == "-129 is out of range at byte 0");
     CHECK(error_of<std::int8_t>("\xcc\x80") == "128 is out of range at byte 0");
     CHECK(error_of<std::uint8_t>("\xcd\x01\0"s) == "256 is out of range at byte 0");

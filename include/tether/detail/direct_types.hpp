@@ -107,7 +107,8 @@ struct Direct {
         constexpr bool convertible = std::is_constructible_v<nlohmann::json, const T&>;
         static_assert(convertible,
                       "DirectCodec cannot write this type: list its members in "
-                      "TETHER_DEFINE_MESSAGE(Type, member...), or write a to_json for it");
+                      "TETHER_DEFINE_MESSAGE(Type, member...), behind the type in its namespace, "
+                      "or write a to_json for it");
         if constexpr (std::is_same_v<T, nlohmann::json>) {
             write_document(out, value);
         } else if constexpr (convertible) {
@@ -121,7 +122,8 @@ struct Direct {
         };
         static_assert(convertible,
                       "DirectCodec cannot read this type: list its members in "
-                      "TETHER_DEFINE_MESSAGE(Type, member...), or write a from_json for it");
+                      "TETHER_DEFINE_MESSAGE(Type, member...), behind the type in its namespace, "
+                      "or write a from_json for it");
         if constexpr (std::is_same_v<T, nlohmann::json>) {
             value = read_message_pack(in);
         } else if constexpr (convertible) {
@@ -191,7 +193,11 @@ struct Direct<T> {
 
     static void write(MessagePackWriter& out, T value) { out.integer(static_cast<Integer>(value)); }
     static void read(MessagePackParser& in, T& value) {
-        value = static_cast<T>(in.integer<Integer>());
+        const auto number = in.integer<Integer>();
+        if (std::is_same_v<Underlying, bool> && number > 1) {
+            in.fail(std::to_string(number) + " is out of range");
+        }
+        value = static_cast<T>(number);
     }
 };
 
@@ -246,9 +252,8 @@ struct Direct<T> {
         value.clear();
         const auto size = in.open_array();
         if constexpr (requires { value.reserve(size); }) {
-            // A few bytes may claim many elements: never more memory than the input has bytes, or
-            // a page.
-            const auto most = std::max<std::size_t>(in.bytes_left(), 4096) / sizeof(Value);
+            // A few bytes may claim many elements, at each of 256 levels.
+            constexpr auto most = std::max<std::size_t>(4096 / sizeof(Value), 1);
             value.reserve(std::min(size, most));
         }
         for (std::size_t i = 0; i < size; ++i) value.insert(value.end(), read_new<Value>(in));

@@ -32,6 +32,9 @@ struct Member {
 
 template <class Owner, class Type>
 constexpr Member<Owner, Type> member(const char* name, Type Owner::*pointer) noexcept {
+    static_assert(!std::is_const_v<Type>,
+                  "TETHER_DEFINE_MESSAGE lists a const member, which could "
+                  "not be decoded");
     return {name, pointer};
 }
 

@@ -28,7 +28,9 @@ public:
     ~MessagePackWriter() = default;
 
     // The string, with all that was written; once more at the end.
-    std::string& flush() {
+    // Not inlined: GCC 12 would then warn its users, by mistake, that the buffer may be
+    // uninitialized.
+    [[gnu::noinline]] std::string& flush() {
         out_.append(buffer_, used_);
         used_ = 0;
         return out_;
