@@ -53,6 +53,8 @@ using Microseconds = std::chrono::duration<double, std::micro>;
 using bench::Compile;
 using bench::Echo;
 using Worker = tether::Worker<bench::Protocol>;
+using DocumentWorker = tether::Worker<bench::DocumentProtocol>;
+using DocumentHandler = bench::HandlerOf<bench::DocumentProtocol>;
 
 // --- LIMIT
 
@@ -139,14 +141,14 @@ bench::Milliseconds placed(std::int64_t other_side, bench::Placement placement, 
 }
 
 /// `ours` and `bare`, first with both sides on one core, then on two.
-void compare_placed(bench::Table& table, const std::string& what, const Worker& worker,
+void compare_placed(bench::Table& table, const std::string& what, std::int64_t pid,
                     const std::function<bench::Milliseconds()>& ours, const Limit& limit,
                     const std::function<bench::Milliseconds()>& bare, const bench::Row& row = {}) {
     using bench::Placement;
     for (const auto placement : {Placement::one_core, Placement::two_cores}) {
         const std::string where = placement == Placement::one_core ? "one core" : "two cores";
         table.compare(
-            what + "; " + where, [&] { return placed(worker.pid(), placement, ours); },
+            what + "; " + where, [&] { return placed(pid, placement, ours); },
             [&] { return placed(limit.pid(), placement, bare); }, row);
     }
 }
@@ -165,8 +167,8 @@ void compare_echo(bench::Table& table, const std::string& what, std::size_t size
     echo(worker, request);
     limit.call();
     compare_placed(
-        table, what, worker, [&] { return each(count, [&] { echo(worker, request); }); }, limit,
-        [&] { return each(count, [&] { limit.call(); }); }, row);
+        table, what, worker.pid(), [&] { return each(count, [&] { echo(worker, request); }); },
+        limit, [&] { return each(count, [&] { limit.call(); }); }, row);
 }
 
 /// The most memory that a process has had resident since its start, or since `forget_peak`.
@@ -231,8 +233,8 @@ void compare_async(bench::Table& table) {
     const auto once = [&] { worker.async_call(Echo{bytes_of(64)}, asio::use_future).get(); };
     once();
     compare_placed(
-        table, "W1: async_call and use_future", worker, [&] { return each(1000, once); }, limit,
-        [&] { return each(1000, [&] { limit.call(); }); });
+        table, "W1: async_call and use_future", worker.pid(), [&] { return each(1000, once); },
+        limit, [&] { return each(1000, [&] { limit.call(); }); });
 }
 
 asio::awaitable<void> call_from_a_coroutine(Worker& worker, int count) {
@@ -256,8 +258,9 @@ void compare_coroutine(bench::Table& table) {
     };
     run(1);
     compare_placed(
-        table, "W1: from a coroutine", worker, [&] { return each(1, [&] { run(1000); }) / 1000.0; },
-        limit, [&] { return each(1000, [&] { limit.call(); }); });
+        table, "W1: from a coroutine", worker.pid(),
+        [&] { return each(1, [&] { run(1000); }) / 1000.0; }, limit,
+        [&] { return each(1000, [&] { limit.call(); }); });
 }
 
 /// The time of one of `count` calls, up to `depth` of which are under way at a time.
@@ -285,10 +288,10 @@ void compare_pipeline(bench::Table& table) {
         return each(1, [&] { limit.pipeline(depth, count); }) / double(count);
     };
     compare_placed(
-        table, "W2: one of 64 calls in flight, futures", worker,
+        table, "W2: one of 64 calls in flight, futures", worker.pid(),
         [&] { return pipeline(worker, depth, count); }, limit, bare);
     compare_placed(
-        table, "W2: one of 64 calls in flight, callbacks", worker,
+        table, "W2: one of 64 calls in flight, callbacks", worker.pid(),
         [&] {
             return bench::Chain{worker, Echo{bytes_of(64)}, count}.run(depth);
         },
@@ -310,7 +313,7 @@ public:
     }
 
 private:
-    using Codec = tether::CodecOf<bench::Protocol>;
+    using Codec = tether::CodecOf<bench::DocumentProtocol>;
 
     template <class Message>
     static std::string& encode(const Message& message, std::string& out) {
@@ -333,7 +336,7 @@ private:
 void compare_typed_pipeline(bench::Table& table) {
     using bench::Placement;
     constexpr int count = 10'000;
-    Worker worker;
+    DocumentWorker worker;
     worker.call(Compile{});
     Conversions conversions;
     const auto calls = [&](Placement placement) {
@@ -397,17 +400,18 @@ void compare_growth(bench::Table& table) {
         [&] { return calls(young); });
 }
 
-void compare_typed(bench::Table& table, const std::string& what,
+/// Not with `Compile{}` inside: GCC 12 breaks on that in a template.
+template <class TypedWorker>
+void compare_typed(bench::Table& table, const std::string& what, const Compile& request,
                    const tether::WorkerOptions& options = {}) {
-    Worker worker{options};
+    TypedWorker worker{options};
     const auto once = [&] {
-        if (worker.call(Compile{}).diagnostics.size() != 4) throw std::runtime_error("wrong");
+        if (worker.call(request).diagnostics.size() != 4) throw std::runtime_error("wrong");
     };
     once();
-    const auto request_size = nlohmann::json::to_msgpack(nlohmann::json(Compile{})).size() + 40;
-    Limit limit{request_size, 370};
+    Limit limit{nlohmann::json::to_msgpack(nlohmann::json(request)).size() + 40, 370};
     compare_placed(
-        table, what, worker, [&] { return each(1000, once); }, limit,
+        table, what, worker.pid(), [&] { return each(1000, once); }, limit,
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
@@ -485,7 +489,7 @@ void compare_callers(bench::Table& table) {
     for (const int count : {1, 2, 4, 8, 16}) {
         compare_placed(
             table, "callers of one worker: " + std::to_string(count) + "; bare: one of LIMIT",
-            worker,
+            worker.pid(),
             [&] {
                 const auto start = Clock::now();
                 std::vector<std::jthread> threads;
@@ -514,8 +518,10 @@ nlohmann::json measure_all(const bench::Options& options) {
     compare_echo(table, "W3: echo of 64 MiB", std::size_t{64} << 20, 2, {},
                  {.unit = bench::Unit::milliseconds});
     compare_gibibyte(table);
-    compare_typed(table, "W4: a typed call (9 strings, 4 x 80 characters)");
-    compare_typed(table, "W4: the same with spin", {.spin = 30us});
+    compare_typed<DocumentWorker>(table, "W4: a typed call (9 strings, 4 x 80 characters)", {});
+    compare_typed<DocumentWorker>(table, "W4: the same with spin", {}, {.spin = 30us});
+    compare_typed<Worker>(table, "W4: the same with DirectCodec", {});
+    compare_typed<Worker>(table, "W4: the same with both", {}, {.spin = 30us});
     compare_start(table);
     compare_callers(table);
     compare_growth(table);
@@ -526,7 +532,7 @@ nlohmann::json measure_all(const bench::Options& options) {
 
 int main(int argc, char** argv) {
     if (argc == 2 && std::string_view{argv[1]} == "--exit") return 0;
-    if (const auto exit_code = tether::serve_if_worker<bench::Handler>(argc, argv))
+    if (const auto exit_code = tether::serve_if_worker<bench::Handler, DocumentHandler>(argc, argv))
         return *exit_code;
     const bench::Options options{{argv + 1, argv + argc}, 15};
     options.write(measure_all(options));

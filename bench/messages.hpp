@@ -20,17 +20,28 @@ struct Echo {
 };
 TETHER_DEFINE_MESSAGE(Echo, bytes)
 
+/// As docs/performance.md advises where calls are short and many.
 struct Protocol {
     static constexpr std::string_view name = "tether.bench.calls";
     static constexpr std::uint32_t version = 1;
     using Requests = tether::Messages<Echo, Compile>;
+    using Codec = tether::DirectCodec;
 };
 
-class Handler final : public tether::Handler<Protocol> {
+/// With the default codec.
+struct DocumentProtocol {
+    static constexpr std::string_view name = "tether.bench.calls.document";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Echo, Compile>;
+};
+
+template <class P>
+class HandlerOf final : public tether::Handler<P> {
     tether::Bytes handle(const Echo& request, tether::CallContext<Echo>&) override {
         return request.bytes;
     }
     Compiled handle(const Compile&, tether::CallContext<Compile>&) override { return compiled(); }
 };
+using Handler = HandlerOf<Protocol>;
 
 }  // namespace bench
