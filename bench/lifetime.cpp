@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -27,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,10 +51,17 @@ struct Be {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Be, state)
 
+struct Nap {
+    static constexpr std::string_view name = "nap";
+    using Response = void;
+    int milliseconds{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Nap, milliseconds)
+
 struct BeProtocol {
     static constexpr std::string_view name = "tether.bench.lifetime";
     static constexpr std::uint32_t version = 1;
-    using Requests = tether::Messages<Be>;
+    using Requests = tether::Messages<Be, Nap>;
 };
 
 /// Computes or waits for ever, whatever it is asked.
@@ -66,6 +75,9 @@ class Being final : public tether::Handler<BeProtocol> {
     int handle(const Be& request, tether::CallContext<Be>&) override {
         if (request.state != "idle") be_for_ever(request.state);
         return ::getpid();
+    }
+    void handle(const Nap& request, tether::CallContext<Nap>&) override {
+        std::this_thread::sleep_for(std::chrono::milliseconds{request.milliseconds});
     }
 };
 
@@ -244,6 +256,50 @@ Milliseconds until_end_of_pipe() {
     return end - start;
 }
 
+/// Makes one call after the other until one fails.
+template <class Request>
+void call_until_error(Worker& worker, const Request& request,
+                      const tether::CallOptions<Request>& options = {}) {
+    try {
+        for (;;) worker.call(request, options);
+    } catch (const tether::CallError&) {
+    }
+}
+
+/// Has four threads wait for so long at once. How late the last of them is.
+template <class Wait>
+Milliseconds lateness(std::chrono::milliseconds time, Wait wait) {
+    std::array<Milliseconds, 4> late{};
+    {
+        std::vector<std::jthread> threads;
+        for (auto& result : late) {
+            threads.emplace_back([&] {
+                const auto start = Clock::now();
+                wait();
+                result = Clock::now() - start - time;
+            });
+        }
+    }
+    return *std::ranges::max_element(late);
+}
+
+/// How late calls fail whose handlers outlast them, while a caller that waits for good reads for
+/// all, and answers to another keep it from looking up. And how late poll is beside the same.
+void compare_deadlines(bench::Table& table) {
+    constexpr auto timeout = 30ms;
+    const std::string what =
+        "deadline to its caller's error, last of 4, among answers every 3 ms; bare: poll";
+    if (!table.wants(what)) return;
+    Worker worker{{.stop = {.drain = 0s, .terminate = 0s}, .concurrency = 6}};
+    const std::jthread waiting{[&] { call_until_error(worker, Be{"waiting"}); }};
+    const std::jthread streaming{[&] { call_until_error(worker, Nap{3}); }};
+    const auto call = [&] { call_until_error(worker, Nap{45}, {.timeout = timeout}); };
+    table.compare(
+        what, [&] { return lateness(timeout, call); },
+        [&] { return lateness(timeout, [&] { ::poll(nullptr, 0, timeout.count()); }); });
+    worker.stop();
+}
+
 /// How often the threads of a process have waited for something so far.
 double waits(int pid) {
     double sum = 0;
@@ -322,6 +378,7 @@ nlohmann::json measure_all(const bench::Options& options) {
             [&] { return after_return("tether", count); },
             [&] { return after_return("bare", count); });
     }
+    compare_deadlines(table);
     compare_idle(table);
     return table.json();
 }
