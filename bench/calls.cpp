@@ -142,14 +142,14 @@ bench::Milliseconds placed(std::int64_t other_side, bench::Placement placement, 
 
 /// `ours` and `bare`, first with both sides on one core, then on two.
 void compare_placed(bench::Table& table, const std::string& what, std::int64_t pid,
-                    const std::function<bench::Milliseconds()>& ours, const Limit& limit,
+                    const std::function<bench::Milliseconds()>& ours, std::int64_t bare_pid,
                     const std::function<bench::Milliseconds()>& bare, const bench::Row& row = {}) {
     using bench::Placement;
     for (const auto placement : {Placement::one_core, Placement::two_cores}) {
         const std::string where = placement == Placement::one_core ? "one core" : "two cores";
         table.compare(
             what + "; " + where, [&] { return placed(pid, placement, ours); },
-            [&] { return placed(limit.pid(), placement, bare); }, row);
+            [&] { return placed(bare_pid, placement, bare); }, row);
     }
 }
 
@@ -168,7 +168,7 @@ void compare_echo(bench::Table& table, const std::string& what, std::size_t size
     limit.call();
     compare_placed(
         table, what, worker.pid(), [&] { return each(count, [&] { echo(worker, request); }); },
-        limit, [&] { return each(count, [&] { limit.call(); }); }, row);
+        limit.pid(), [&] { return each(count, [&] { limit.call(); }); }, row);
 }
 
 /// The most memory that a process has had resident since its start, or since `forget_peak`.
@@ -234,7 +234,7 @@ void compare_async(bench::Table& table) {
     once();
     compare_placed(
         table, "W1: async_call and use_future", worker.pid(), [&] { return each(1000, once); },
-        limit, [&] { return each(1000, [&] { limit.call(); }); });
+        limit.pid(), [&] { return each(1000, [&] { limit.call(); }); });
 }
 
 asio::awaitable<void> call_from_a_coroutine(Worker& worker, int count) {
@@ -259,7 +259,7 @@ void compare_coroutine(bench::Table& table) {
     run(1);
     compare_placed(
         table, "W1: from a coroutine", worker.pid(),
-        [&] { return each(1, [&] { run(1000); }) / 1000.0; }, limit,
+        [&] { return each(1, [&] { run(1000); }) / 1000.0; }, limit.pid(),
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
@@ -289,13 +289,13 @@ void compare_pipeline(bench::Table& table) {
     };
     compare_placed(
         table, "W2: one of 64 calls in flight, futures", worker.pid(),
-        [&] { return pipeline(worker, depth, count); }, limit, bare);
+        [&] { return pipeline(worker, depth, count); }, limit.pid(), bare);
     compare_placed(
         table, "W2: one of 64 calls in flight, callbacks", worker.pid(),
         [&] {
             return bench::Chain{worker, Echo{bytes_of(64)}, count}.run(depth);
         },
-        limit, bare);
+        limit.pid(), bare);
 }
 
 /// The conversions that a typed call needs.
@@ -411,7 +411,7 @@ void compare_typed(bench::Table& table, const std::string& what, const Compile& 
     once();
     Limit limit{nlohmann::json::to_msgpack(nlohmann::json(request)).size() + 40, 370};
     compare_placed(
-        table, what, worker.pid(), [&] { return each(1000, once); }, limit,
+        table, what, worker.pid(), [&] { return each(1000, once); }, limit.pid(),
         [&] { return each(1000, [&] { limit.call(); }); });
 }
 
@@ -500,8 +500,40 @@ void compare_callers(bench::Table& table) {
                 threads.clear();
                 return bench::Milliseconds{Clock::now() - start} / double(calls);
             },
-            limit, [&] { return each(1000, [&] { limit.call(); }); },
+            limit.pid(), [&] { return each(1000, [&] { limit.call(); }); },
             {.unit = bench::Unit::per_second});
+    }
+}
+
+/// The median of the times of single calls, of as many as 50 ms suffice for.
+bench::Milliseconds median_call(Worker& worker, const Echo& request) {
+    std::vector<bench::Milliseconds> times;
+    const auto end = Clock::now() + 50ms;
+    for (auto last = Clock::now(); last < end;) {
+        echo(worker, request);
+        const auto now = Clock::now();
+        times.push_back(now - last);
+        last = now;
+    }
+    std::ranges::sort(times);
+    return times[times.size() / 2];
+}
+
+/// What spinning costs where others want the cores, too. One busy core is that of the caller.
+void compare_spin_beside_load(bench::Table& table) {
+    const Echo request{bytes_of(64)};
+    for (const std::size_t busy : {1, 2}) {
+        const std::string what =
+            "W1: spin, busy cores: " + std::to_string(busy) + "; bare: no spin";
+        if (!table.wants(what)) continue;
+        const bench::Load load{busy};  // before the workers, whose sockets it would keep open
+        Worker spinning{{.spin = 30us}};
+        Worker sleeping;
+        echo(spinning, request);
+        echo(sleeping, request);
+        compare_placed(
+            table, what, spinning.pid(), [&] { return median_call(spinning, request); },
+            sleeping.pid(), [&] { return median_call(sleeping, request); });
     }
 }
 
@@ -524,6 +556,7 @@ nlohmann::json measure_all(const bench::Options& options) {
     compare_typed<Worker>(table, "W4: the same with both", {}, {.spin = 30us});
     compare_start(table);
     compare_callers(table);
+    compare_spin_beside_load(table);
     compare_growth(table);
     return table.json();
 }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -112,40 +113,76 @@ inline double available_gibibytes() {
 /// would decide what is compared with what.
 enum class Placement { one_core, two_cores };
 
+using Cores = std::vector<std::size_t>;
+
+/// The cores that this process may use.
+inline Cores usable_cores() {
+    ::cpu_set_t set;
+    if (::sched_getaffinity(0, sizeof set, &set) != 0) {
+        throw std::runtime_error("sched_getaffinity");
+    }
+    Cores cores;
+    for (std::size_t core = 0; core < CPU_SETSIZE; ++core) {
+        if (CPU_ISSET(core, &set)) cores.push_back(core);
+    }
+    if (cores.size() < 2) throw std::runtime_error("these benchmarks need two cores");
+    return cores;
+}
+
+/// Has all threads of a process use nothing but these cores.
+inline void hold(int pid, const Cores& cores) {
+    ::cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const auto core : cores) CPU_SET(core, &set);
+    for (const auto& thread : std::filesystem::directory_iterator{proc_folder(pid) / "task"}) {
+        ::sched_setaffinity(std::stoi(thread.path().filename()), sizeof set, &set);
+    }
+}
+
 /// Holds all threads of this process to one core, and those of the other side to the same or to
 /// another, for as long as it lives. Threads that either starts meanwhile stay with it.
 class Placed {
 public:
     Placed(int other_side, Placement placement) {
-        if (::sched_getaffinity(0, sizeof before_, &before_) != 0) {
-            throw std::runtime_error("sched_getaffinity");
-        }
-        std::vector<std::size_t> cores;
-        for (std::size_t core = 0; core < CPU_SETSIZE; ++core) {
-            if (CPU_ISSET(core, &before_)) cores.push_back(core);
-        }
-        if (cores.size() < 2) throw std::runtime_error("these benchmarks need two cores");
-        hold(::getpid(), only(cores[0]));
-        hold(other_side, only(cores[placement == Placement::one_core ? 0 : 1]));
+        hold(::getpid(), {cores_[0]});
+        hold(other_side, {cores_[placement == Placement::one_core ? 0 : 1]});
     }
     Placed(const Placed&) = delete;
     Placed& operator=(const Placed&) = delete;
-    ~Placed() { hold(::getpid(), before_); }
+    ~Placed() { hold(::getpid(), cores_); }
 
 private:
-    static ::cpu_set_t only(std::size_t core) {
-        ::cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(core, &set);
-        return set;
+    const Cores cores_ = usable_cores();
+};
+
+/// Keeps the first cores busy, each with a process of its own, for as long as it lives.
+class Load {
+public:
+    explicit Load(std::size_t count) {
+        const auto cores = usable_cores();
+        for (std::size_t i = 0; i < count; ++i) {
+            pids_.push_back(::fork());
+            if (pids_[i] == 0) compute();
+            hold(pids_[i], {cores.at(i)});
+        }
     }
-    static void hold(int pid, const ::cpu_set_t& set) {
-        for (const auto& thread : std::filesystem::directory_iterator{proc_folder(pid) / "task"}) {
-            ::sched_setaffinity(std::stoi(thread.path().filename()), sizeof set, &set);
+    Load(const Load&) = delete;
+    Load& operator=(const Load&) = delete;
+    ~Load() {
+        for (const int pid : pids_) {
+            ::kill(pid, SIGKILL);
+            ::waitpid(pid, nullptr, 0);
         }
     }
 
-    ::cpu_set_t before_;
+private:
+    [[noreturn]] static void compute() {
+        ::alarm(60);  // whatever becomes of this side
+        for (std::atomic<unsigned> turns{0};; ++turns) {
+        }
+    }
+
+    std::vector<int> pids_;
 };
 
 /// This program, started again with other arguments, with a pipe from and to it.
