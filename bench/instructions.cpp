@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chain.hpp"
 #include "messages.hpp"
 
 namespace {
@@ -119,6 +120,12 @@ void call(int count) {
     }
 }
 
+// The same for one of many calls in flight, by callbacks on the background thread.
+void async_call(int count) {
+    tether::Worker<bench::Protocol> worker;
+    bench::Chain{worker, Echo{small_blob()}, static_cast<std::size_t>(count)}.run(16);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -132,6 +139,7 @@ int main(int argc, char** argv) {
     if (step == "frame") return frame(count), 0;
     if (step == "dispatch") return dispatch(count), 0;
     if (step == "call") return call(count), 0;
+    if (step == "async_call") return async_call(count), 0;
     std::fprintf(stderr,
                  "usage: %s encode|decode|encode_direct|decode_direct|frame|dispatch|call COUNT\n",
                  argv[0]);

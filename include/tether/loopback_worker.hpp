@@ -99,7 +99,7 @@ public:
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());
-        return detail::CallFront::instance().template call<P>(*carrier_, request, options);
+        return detail::blocking_call<P>(*carrier_, request, options);
     }
 
     /// As `Worker::async_call`, with the errors of `call`. A request has left when its handler has

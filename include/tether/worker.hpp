@@ -143,7 +143,7 @@ public:
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());
         const auto kept = supervisor();  // should the worker be destroyed meanwhile
-        return front().template call<P>(*kept, request, options);
+        return detail::blocking_call<P>(*kept, request, options);
     }
 
     /// Sends `request` and completes later.
@@ -254,7 +254,6 @@ private:
         supervisor_->check_not_forked();
         return supervisor_;
     }
-    [[nodiscard]] static detail::CallFront& front() { return detail::CallFront::instance(); }
 
     executor_type executor_;
     std::shared_ptr<detail::ExecutorHold> hold_;

@@ -30,6 +30,13 @@ std::shared_ptr<Deferred> step(std::function<void()> act) {
     return std::make_shared<Step>(std::move(act));
 }
 
+bool after_act(Turn& turn, std::function<void()> act) {
+    auto what = step(std::move(act));
+    const bool taken = turn.after_act(what);
+    CHECK((what == nullptr) == taken);
+    return taken;
+}
+
 }  // namespace
 
 TEST_CASE("a turn runs handlers after the event, and what ends it after them") {
@@ -37,8 +44,8 @@ TEST_CASE("a turn runs handlers after the event, and what ends it after them") {
     std::string order;
     turn([&] {
         CHECK(turn.at_end(step([&] { order += "end "; })));
-        CHECK(turn.after_act(step([&] { order += "first "; })));
-        CHECK(turn.after_act(step([&] { order += "second "; })));
+        CHECK(after_act(turn, [&] { order += "first "; }));
+        CHECK(after_act(turn, [&] { order += "second "; }));
         order += "event ";
     });
     CHECK(order == "event first second end ");
@@ -50,20 +57,20 @@ TEST_CASE("what handlers settle waits for another turn, what they send does not"
     Turn turn;
     std::string order;
     turn([&] {
-        turn.after_act(step([&] {
-            CHECK_FALSE(turn.after_act(step([&] { order += "never "; })));
+        after_act(turn, [&] {
+            CHECK_FALSE(after_act(turn, [&] { order += "never "; }));
             CHECK(turn.at_end(step([&] {
                 order += "end ";
                 CHECK_FALSE(turn.at_end(step([&] { order += "never "; })));
             })));
-        }));
+        });
     });
     CHECK(order == "end ");
 }
 
 TEST_CASE("nothing is deferred outside of a turn") {
     Turn turn;
-    CHECK_FALSE(turn.after_act(step([] {})));
+    CHECK_FALSE(after_act(turn, [] {}));
     CHECK_FALSE(turn.at_end(step([] {})));
 }
 
@@ -71,11 +78,11 @@ TEST_CASE("a turn within a turn belongs to it") {
     Turn turn;
     std::string order;
     turn([&] {
-        turn.after_act(step([&] {
-            turn([&] { CHECK_FALSE(turn.after_act(step([&] { order += "never "; }))); });
+        after_act(turn, [&] {
+            turn([&] { CHECK_FALSE(after_act(turn, [&] { order += "never "; })); });
             order += "handler ";
-        }));
-        turn([&] { turn.after_act(step([&] { order += "inner "; })); });
+        });
+        turn([&] { after_act(turn, [&] { order += "inner "; }); });
         order += "event ";
     });
     CHECK(order == "event handler inner ");
@@ -84,7 +91,7 @@ TEST_CASE("a turn within a turn belongs to it") {
 TEST_CASE("a turn keeps nothing of what it has run") {
     Turn turn;
     auto kept = std::make_shared<int>(1);
-    turn([&] { turn.after_act(step([kept] { static_cast<void>(kept); })); });
+    turn([&] { after_act(turn, [kept] { static_cast<void>(kept); }); });
     CHECK(kept.use_count() == 1);
 }
 

@@ -84,6 +84,11 @@ typename R::Response take_response(Outcome& outcome, const Where& where) {
     }
 }
 
+struct CallLimits {
+    Duration timeout{};
+    std::uint64_t max_message_bytes{};
+};
+
 // Who carries async calls out: a Supervisor with its sessions, or a LoopbackWorker.
 class CallCarrier {
 public:
@@ -105,17 +110,17 @@ public:
     [[nodiscard]] std::shared_ptr<Call> keep_alive() final { return shared_from_this(); }
 
     // It stays alive until it is settled.
-    void hold() { self_ = shared_from_this(); }
+    void hold(std::shared_ptr<AsyncCall> self) noexcept { self_ = std::move(self); }
 
     void on_settled() noexcept final {
-        auto self = std::exchange(self_, nullptr);
+        auto self = self_ != nullptr ? std::exchange(self_, nullptr) : shared_from_this();
         auto& runtime = Runtime::instance();
         // At exit nothing is completed: user code may rely on what is gone already.
         if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
         if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
-            relaunch();
+            relaunch(self);
         } else {
-            post_completion();
+            post_completion(self);
         }
     }
 
@@ -149,18 +154,22 @@ public:
 
     std::atomic<bool> cancel_requested{false};
 
+    // Somebody may call cancel(), on any thread. Fixed before it is launched.
+    [[nodiscard]] virtual bool may_be_cancelled() const noexcept = 0;
+
 protected:
     [[nodiscard]] const std::shared_ptr<CallCarrier>& carrier() const noexcept { return carrier_; }
-    virtual void post_completion() noexcept = 0;
+    // May take `self`, which keeps this alive.
+    virtual void post_completion(std::shared_ptr<AsyncCall>& self) noexcept = 0;
 
 private:
-    void relaunch() noexcept {
+    void relaunch(std::shared_ptr<AsyncCall>& self) noexcept {
         try {
             // Not here: a lock is held, and a launch may start a process.
             asio::post(Runtime::instance().context(),
-                       [self = shared_from_this(), target = carrier()] { target->launch(self); });
+                       [self, target = carrier()] { target->launch(self); });
         } catch (...) {
-            post_completion();
+            post_completion(self);
         }
     }
 
@@ -186,6 +195,18 @@ inline constexpr bool runs_inline<asio::basic_system_executor<Blocking, Relation
 template <class T, class Blocking>  // asio::use_future's; there is no public name to match
 inline constexpr bool runs_inline<asio::detail::promise_executor<T, Blocking>> = true;
 
+// Whether it is that of the background thread, which never runs out of work. Only the executor
+// itself: a strand over it, say, has rules of its own.
+template <class Executor>
+bool is_tethers(const Executor& executor) {
+    if constexpr (std::is_same_v<Executor, asio::any_io_executor>) {
+        const auto* own = executor.template target<asio::io_context::executor_type>();
+        return own != nullptr && *own == Runtime::instance().context().get_executor();
+    } else {
+        return false;
+    }
+}
+
 // `R` is kept inside, since its blobs are sent from where they are.
 template <class P, class R, class Handler>
 class TypedAsyncCall final : public AsyncCall {
@@ -207,13 +228,12 @@ public:
 
     // After construction, when shared_from_this works. False: the context is gone.
     bool enlist() {
-        const auto self = shared_from_this();
         for (auto* context : {context_of(completion_->work.get_executor()),
                               context_of(completion_->handler_work.get_executor())}) {
             // Tether's own is never destroyed.
             if (context == nullptr || context == &Runtime::instance().context()) continue;
             auto list = PendingService::list_of(*context);
-            if (!list->add(self)) return false;
+            if (!list->add(shared_from_this())) return false;
             if (lists_[0] == nullptr) {
                 lists_[0] = std::move(list);
             } else if (lists_[0] != list) {
@@ -225,18 +245,23 @@ public:
 
     // Before it is launched: from now on the caller may cancel it.
     void connect_cancellation(std::stop_token token) {
-        const auto weak = std::weak_ptr<AsyncCall>(shared_from_this());
         auto slot = asio::get_associated_cancellation_slot(completion_->handler);
         if (slot.is_connected()) {
-            slot.assign([weak](asio::cancellation_type type) {
+            cancellable_ = true;
+            slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
                 if (const auto self = weak.lock()) self->cancel(is_total(type));
             });
         }
         if (token.stop_possible()) {
-            stop_callback_.emplace(std::move(token), [weak] {
+            cancellable_ = true;
+            stop_callback_.emplace(std::move(token), [weak = weak_from_this()] {
                 if (const auto self = weak.lock()) self->cancel(false);
             });
         }
+    }
+
+    [[nodiscard]] bool may_be_cancelled() const noexcept override {
+        return cancellable_ || droppable();
     }
 
     void drop() noexcept override {
@@ -249,10 +274,12 @@ public:
 private:
     // What must be destroyed together with the user's context.
     struct Completion {
-        Completion(Handler the_handler, const asio::any_io_executor& executor)
+        Completion(Handler the_handler, const asio::any_io_executor& executor,
+                   const HandlerExecutor& handler_executor)
             : handler(std::move(the_handler)),
-              work(executor),
-              handler_work(asio::get_associated_executor(handler, executor)) {}
+              work(executor, !is_tethers(executor)),
+              handler_work(handler_executor, !is_tethers(handler_executor)) {}
+
         Handler handler;
         WorkHold<asio::any_io_executor> work;
         WorkHold<HandlerExecutor> handler_work;
@@ -275,9 +302,10 @@ private:
                                                  const asio::any_io_executor& executor) {
         using Traits = std::allocator_traits<CompletionAllocator>;
         CompletionAllocator allocator{asio::get_associated_allocator(handler)};
+        const HandlerExecutor handler_executor{asio::get_associated_executor(handler, executor)};
         auto* memory = Traits::allocate(allocator, 1);
         try {
-            Traits::construct(allocator, memory, std::move(handler), executor);
+            Traits::construct(allocator, memory, std::move(handler), executor, handler_executor);
         } catch (...) {
             Traits::deallocate(allocator, memory, 1);
             throw;
@@ -285,8 +313,15 @@ private:
         return CompletionPointer{memory, FreeCompletion{allocator}};
     }
 
+    // Its contexts may be destroyed, which takes the completion away on any thread.
+    [[nodiscard]] bool droppable() const noexcept { return lists_[0] != nullptr; }
+
+    [[nodiscard]] std::unique_lock<std::mutex> lock_completion() {
+        return droppable() ? std::unique_lock{mutex_} : std::unique_lock<std::mutex>{};
+    }
+
     CompletionPointer take_completion() {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = lock_completion();
         return std::move(completion_);
     }
 
@@ -316,24 +351,13 @@ private:
         }
     }
 
-    void post_completion() noexcept override {
-        auto self = std::static_pointer_cast<TypedAsyncCall>(shared_from_this());
-        const std::scoped_lock lock{mutex_};
+    void post_completion(std::shared_ptr<AsyncCall>& self) noexcept override {
+        const auto lock = lock_completion();
         if (completion_ == nullptr) return;
         try {
-            auto executor = completion_->handler_work.get_executor();
-            if (completes_in_this_turn(executor)) return;
-            auto allocator = asio::get_associated_allocator(completion_->handler);
-            Invocation invocation{std::move(self), std::move(allocator)};
-            if (context_of(executor) != nullptr) {
-                asio::post(executor, std::move(invocation));
-                return;
+            if (!completes_in_this_turn(self)) {
+                post(std::static_pointer_cast<TypedAsyncCall>(self));
             }
-            // It may run things where it is asked to (use_future's does): not here, under a lock.
-            asio::post(completion_->work.get_executor(),
-                       [executor, invocation = std::move(invocation)]() mutable {
-                           asio::dispatch(executor, std::move(invocation));
-                       });
         } catch (...) {
             // No memory, or the executor takes no more work: there is nobody to tell. Nor is the
             // handler destroyed here, under locks: it may own the worker.
@@ -343,29 +367,33 @@ private:
         }
     }
 
-    // The background thread runs the handler as soon as it has let go of its locks, where that is
-    // the right thread for it.
-    bool completes_in_this_turn(const HandlerExecutor& executor) {
-        auto& runtime = Runtime::instance();
-        auto* turn = runtime.turn();
-        if (turn == nullptr) return false;
-        if constexpr (runs_inline<HandlerExecutor>) {
-            if (!is_of(runtime, completion_->work.get_executor())) return false;
-        } else {
-            if (!is_of(runtime, executor)) return false;
+    // Once it is posted, the completion may be gone.
+    void post(std::shared_ptr<TypedAsyncCall> self) {
+        auto executor = completion_->handler_work.get_executor();
+        auto allocator = asio::get_associated_allocator(completion_->handler);
+        Invocation invocation{std::move(self), std::move(allocator)};
+        if (context_of(executor) != nullptr) {
+            asio::post(executor, std::move(invocation));
+            return;
         }
-        return turn->after_act(shared_from_this());
+        // It may run things where it is asked to (use_future's does): not here, under a lock.
+        const auto own_executor = completion_->work.get_executor();
+        asio::post(own_executor, [executor, invocation = std::move(invocation)]() mutable {
+            asio::dispatch(executor, std::move(invocation));
+        });
     }
 
-    // Only the executor itself: a strand over it, say, has rules of its own.
-    template <class Executor>
-    static bool is_of(Runtime& runtime, const Executor& executor) {
-        if constexpr (std::is_same_v<Executor, asio::any_io_executor>) {
-            const auto* own = executor.template target<asio::io_context::executor_type>();
-            return own != nullptr && *own == runtime.context().get_executor();
+    // The background thread runs the handler as soon as it has let go of its locks, where that is
+    // the right thread for it.
+    bool completes_in_this_turn(std::shared_ptr<AsyncCall>& self) {
+        auto* const turn = Runtime::instance().turn();
+        if (turn == nullptr) return false;
+        if constexpr (runs_inline<HandlerExecutor>) {
+            if (!is_tethers(completion_->work.get_executor())) return false;
         } else {
-            return false;
+            if (!is_tethers(completion_->handler_work.get_executor())) return false;
         }
+        return turn->after_act(self);
     }
 
     void run(std::shared_ptr<Deferred> self) override {
@@ -373,11 +401,11 @@ private:
         auto& runtime = Runtime::instance();
         if (runtime.exiting()) return runtime.keep_for_ever(std::move(call));
         if constexpr (runs_inline<HandlerExecutor>) {
-            std::unique_lock lock{mutex_};
+            auto lock = lock_completion();
             if (completion_ == nullptr) return;
             auto executor = completion_->handler_work.get_executor();
             auto allocator = asio::get_associated_allocator(completion_->handler);
-            lock.unlock();
+            lock = {};
             asio::dispatch(executor, Invocation{std::move(call), std::move(allocator)});
         } else {
             invoke(std::move(call));
@@ -421,9 +449,10 @@ private:
     }
 
     R request_;
-    std::mutex mutex_;  // completion_
+    std::mutex mutex_;  // completion_, where it is droppable
     CompletionPointer completion_;
     std::shared_ptr<PendingList> lists_[2];
+    bool cancellable_ = false;
     std::optional<std::stop_callback<std::function<void()>>> stop_callback_;
 };
 

@@ -8,11 +8,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
@@ -21,10 +20,8 @@ TETHER_NAMESPACE_BEGIN
 template <class BasicJson>
 requires nlohmann::detail::is_basic_json<BasicJson>::value void to_json(BasicJson& json,
                                                                         const Bytes& bytes) {
-    auto* scope = detail::BlobScope::current();
-    if (scope != nullptr && scope->outgoing != nullptr) {
-        json = scope->outgoing->size();
-        scope->outgoing->push_back(&bytes);
+    if (const auto number = detail::attach_blob(bytes)) {
+        json = *number;
         return;
     }
     using Binary = typename BasicJson::binary_t;
@@ -37,22 +34,12 @@ requires nlohmann::detail::is_basic_json<BasicJson>::value void to_json(BasicJso
 template <class BasicJson>
 requires nlohmann::detail::is_basic_json<BasicJson>::value void from_json(const BasicJson& json,
                                                                           Bytes& bytes) {
-    auto* scope = detail::BlobScope::current();
     if (json.is_binary()) {
         bytes = Bytes{std::as_bytes(std::span{json.get_binary()})};
         return;
     }
     if (!json.is_number_unsigned()) throw std::runtime_error("not the number of a blob");
-    const auto index = json.template get<std::size_t>();
-    if (scope == nullptr || index >= scope->incoming.size()) {
-        throw std::runtime_error("no blob number " + std::to_string(index));
-    }
-    scope->taken.resize(scope->incoming.size());
-    if (scope->taken[index]) {
-        throw std::runtime_error("blob number " + std::to_string(index) + " is used twice");
-    }
-    scope->taken[index] = true;
-    bytes = std::move(scope->incoming[index]);
+    bytes = detail::take_blob(json.template get<std::uint64_t>());
 }
 
 TETHER_NAMESPACE_END

@@ -1,6 +1,5 @@
 // Why: the typed side of a call, the same for every kind of worker: encode, check, wait or
-// initiate, decode. Storage of blocking calls is kept, so that a small call allocates nothing of
-// its own.
+// initiate, decode.
 #pragma once
 
 #include <tether/config.hpp>
@@ -61,57 +60,18 @@ void encode_request(const R& request, OutgoingMessage& message, const Where& whe
     message.seal();
 }
 
-class CallFront {
-public:
-    // Leaked on purpose: calls may be made during static destruction.
-    static CallFront& instance() {
-        static CallFront& front = *new CallFront;
-        return front;
-    }
-
-    template <class P, class R, class Carrier>
-    typename R::Response call(Carrier& carrier, const R& request, const CallOptions<R>& options) {
-        const Lease lease{*this};
-        auto& call = *lease.call;
-        const auto where = [&] { return describe_call(R::name, carrier.name()); };
-        const auto [timeout, max_message_bytes] = carrier.call_limits();
-        call.info = call_info<R>(message_index<P, R>, options, timeout);
-        encode_request<P>(request, call.message, where, max_message_bytes);
-        carrier.run(call, options.stop_token);
-        return take_response<P, R>(call.outcome, where);
-    }
-
-private:
-    struct Lease {
-        explicit Lease(CallFront& the_front) : front(the_front), call(the_front.take()) {}
-        Lease(const Lease&) = delete;
-        Lease& operator=(const Lease&) = delete;
-        ~Lease() { front.give_back(std::move(call)); }
-        CallFront& front;
-        std::unique_ptr<BlockingCall> call;
-    };
-
-    std::unique_ptr<BlockingCall> take() {
-        // Tried only: in a forked copy nobody may be left to unlock it.
-        if (const std::unique_lock lock{mutex_, std::try_to_lock}; lock && !kept_.empty()) {
-            auto call = std::move(kept_.back());
-            kept_.pop_back();
-            return call;
-        }
-        return std::make_unique<BlockingCall>();
-    }
-
-    void give_back(std::unique_ptr<BlockingCall> call) noexcept {
-        call->reset();
-        const std::unique_lock lock{mutex_, std::try_to_lock};
-        if (lock && kept_.size() < kept_.capacity()) kept_.push_back(std::move(call));
-    }
-
-    CallFront() { kept_.reserve(64); }
-
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<BlockingCall>> kept_;
-};
+// Blocks until it is settled.
+template <class P, class R, class Carrier>
+typename R::Response blocking_call(Carrier& carrier, const R& request,
+                                   const CallOptions<R>& options) {
+    BlockingCall call;
+    const auto where = [&] { return describe_call(R::name, carrier.name()); };
+    const auto [timeout, max_message_bytes] = carrier.call_limits();
+    call.info = call_info<R>(message_index<P, R>, options, timeout);
+    encode_request<P>(request, call.message, where, max_message_bytes);
+    carrier.run(call, options.stop_token);
+    return take_response<P, R>(call.outcome, where);
+}
 
 // A named class rather than a lambda, so that tokens that wrap others find the executor.
 template <class P, class Carrier>

@@ -54,11 +54,11 @@ public:
     // --- Calls
 
     // Sends a request and returns its number. 0: no more calls are taken, the end is near or was.
+    // The call lives as long as this lasts, settled or not.
     std::uint64_t submit(Call& call) {
         Lock lock{mutex_};
         if (closed_) return 0;
         if (call.deadline() <= call.info.made) throw error_of(call, expired(call), false);
-        const auto alive = call.keep_alive();
         const auto number = call.number = calls_.add(call);
         if (call.is_async()) ++async_calls_;
         try {

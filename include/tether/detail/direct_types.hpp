@@ -3,6 +3,7 @@
 
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
+#include <tether/detail/blob_scope.hpp>
 #include <tether/detail/bytes_json.hpp>
 #include <tether/detail/dom_conversion.hpp>
 #include <tether/detail/members.hpp>
@@ -25,6 +26,7 @@
 #include <map>
 #include <new>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -154,15 +156,32 @@ T read_new(MessagePackParser& in) {
 template <>
 struct Direct<Bytes> {
     static void write(MessagePackWriter& out, const Bytes& value) {
-        nlohmann::json document;
-        to_json(document, value);
-        if (document.is_number_unsigned()) {
-            out.integer(document.get<std::uint64_t>());
+        if (const auto number = attach_blob(value)) {
+            out.integer(*number);
         } else {
-            Direct<nlohmann::json>::write(out, document);
+            Direct<nlohmann::json>::write(out, nlohmann::json(value));
         }
     }
-    static void read(MessagePackParser& in, Bytes& value) { read_by_document(in, value); }
+
+    static void read(MessagePackParser& in, Bytes& value) {
+        const auto next = in.head();
+        if (next.kind == MessagePackKind::binary) {
+            value = Bytes{in.take(next.number)};
+        } else if (next.kind == MessagePackKind::unsigned_integer) {
+            read_blob(in, next.number, value);
+        } else {
+            in.fail("not the number of a blob");
+        }
+    }
+
+private:
+    static void read_blob(MessagePackParser& in, std::uint64_t number, Bytes& value) {
+        try {
+            value = take_blob(number);
+        } catch (const std::runtime_error& error) {
+            in.fail(error.what());
+        }
+    }
 };
 
 // --- Single values

@@ -48,11 +48,7 @@ public:
 
     [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
 
-    struct CallLimits {
-        Duration timeout{};
-        std::uint64_t max_message_bytes{};
-    };
-    [[nodiscard]] CallLimits call_limits() const {
+    [[nodiscard]] CallLimits call_limits() const noexcept {
         return {options_.call_timeout, options_.max_message_bytes};
     }
 
@@ -80,7 +76,7 @@ public:
         try {
             const Lock lock{mutex_};
             submit(*call);
-            call->hold();  // nobody can settle it before the lock is released
+            call->hold(call);  // nobody can settle it before the lock is released
             if (call->cancel_requested) return give_up(*call, errc::cancelled);
             if (call->deadline() == TimePoint::max()) return;
             deadlines_.add(call->deadline(), call->number);

@@ -15,6 +15,7 @@
 #include <asio/steady_timer.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -36,6 +37,8 @@ class Supervisor final : public CallCarrier, public std::enable_shared_from_this
 public:
     Supervisor(WorkerOptions options, ProtocolId protocol)
         : options_(std::move(options)),
+          call_timeout_(options_.call_timeout),
+          max_message_bytes_(options_.max_message_bytes),
           name_(worker_name(options_)),
           protocol_(std::move(protocol)),
           budget_(options_.restart),
@@ -71,13 +74,8 @@ public:
         return runtime_.epoch() != Runtime::fork_epoch().load();
     }
 
-    struct CallLimits {
-        Duration timeout{};
-        std::uint64_t max_message_bytes{};
-    };
-    [[nodiscard]] CallLimits call_limits() const {
-        const Lock lock{mutex_};
-        return {options_.call_timeout, options_.max_message_bytes};
+    [[nodiscard]] CallLimits call_limits() const noexcept {
+        return {call_timeout_.load(), max_message_bytes_.load()};
     }
 
     // Carries out a call on this thread. On return it is settled; throws where it was never sent.
@@ -140,6 +138,8 @@ public:
         Lock lock{mutex_};
         if (options) options_ = std::move(*options);
         options_.name = name_;
+        call_timeout_ = options_.call_timeout;
+        max_message_bytes_ = options_.max_message_bytes;
         budget_ = RestartBudget{options_.restart};
         failed_start_.reset();
         stopped_ = false;
@@ -242,11 +242,13 @@ private:
                 if (wake != TimePoint::min()) return park(call, wake);
                 session = session_;
             }
-            call->hold();
-            const auto number = session->connection().submit(*call);
+            call->hold(call);
+            auto& connection = session->connection();
+            const auto number = connection.submit(*call);
             if (number == 0) continue;
+            if (!call->may_be_cancelled()) return;
             call->set_ticket({session->generation(), number, session});
-            if (call->cancel_requested) session->connection().cancel(number, false);
+            if (call->cancel_requested) connection.cancel(number, false);
             return;
         }
     }
@@ -444,6 +446,8 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     WorkerOptions options_;
+    std::atomic<Duration> call_timeout_;  // of the options, as the next
+    std::atomic<std::uint64_t> max_message_bytes_;
     const std::string name_;
     const ProtocolId protocol_;
     RestartBudget budget_;

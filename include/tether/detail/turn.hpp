@@ -39,11 +39,13 @@ public:
         stage_ = Stage::none;
     }
 
-    // The completion handler of a call that act() settled. False: not now. What handlers settle
-    // waits for the next event, so that the turn ends.
-    bool after_act(const std::shared_ptr<Deferred>& what) {
+    // The completion handler of a call that act() settled. Takes `what`. False, or an exception:
+    // not now, and `what` is left alone. What handlers settle waits for the next event, so that the
+    // turn ends.
+    template <class Completion>
+    bool after_act(std::shared_ptr<Completion>& what) {
         if (stage_ != Stage::acting) return false;
-        after_act_.push_back(what);
+        after_act_.emplace_back() = std::move(what);
         return true;
     }
 

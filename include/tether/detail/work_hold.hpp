@@ -26,12 +26,14 @@ auto track_work(const Executor& executor) {
     }
 }
 
-// Keeps the context of an executor busy until it is reset or destroyed.
+// Keeps the context of an executor busy until it is reset or destroyed; or does not, where that is
+// not `needed`.
 template <class Executor>
 class WorkHold {
 public:
-    explicit WorkHold(const Executor& executor)
-        : executor_(executor), work_(track_work(executor)) {}
+    explicit WorkHold(const Executor& executor, bool needed = true) : executor_(executor) {
+        if (needed) work_.emplace(track_work(executor));
+    }
 
     [[nodiscard]] const Executor& get_executor() const noexcept { return executor_; }
     void reset() noexcept { work_.reset(); }

@@ -1,0 +1,129 @@
+// Why: what a call sends and gets lies in storage of several kinds. It is kept from call to call,
+// so that a small call allocates nothing of its own.
+#pragma once
+
+#include <tether/bytes.hpp>
+#include <tether/config.hpp>
+#include <tether/detail/envelope.hpp>
+#include <tether/detail/frame_reader.hpp>
+#include <tether/detail/outgoing_message.hpp>
+#include <tether/error.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+TETHER_NAMESPACE_BEGIN
+namespace detail {
+
+// An answer or an error. An error is kept as a value and thrown by whoever waits for it, so that no
+// exception object is shared between threads. The bytes of an answer are decoded by whoever waits
+// for it.
+struct Outcome {
+    std::optional<CallError> error{};
+    bool lost_with_worker = false;  // the worker ended, and doing it again would be right
+    bool is_error_answer = false;
+    std::string payload{};
+    Bytes large_payload{};
+    std::vector<Bytes> blobs{};
+
+    // Keeps the storage, unless that is large.
+    void reset() {
+        if (payload.capacity() > OutgoingMessage::kept_storage) std::string{}.swap(payload);
+        error.reset();
+        lost_with_worker = is_error_answer = false;
+        payload.clear();
+        large_payload = {};
+        blobs.clear();
+    }
+
+    void take(const IncomingMessage& message) {
+        is_error_answer = message.type == FrameType::error;
+        if (message.storage != nullptr) {
+            large_payload = std::move(*message.storage);
+        } else {
+            payload.assign(message.payload);
+        }
+        blobs.resize(message.blobs.size());
+        std::ranges::move(message.blobs, blobs.begin());
+    }
+
+    [[nodiscard]] std::string_view bytes() const noexcept {
+        return large_payload.empty() ? std::string_view{payload} : large_payload.view();
+    }
+
+    // Throws where the call failed; `where()` says which call.
+    template <class Where>
+    void check(const Where& where) const {
+        if (error) throw CallError{*error};
+        if (!is_error_answer) return;
+        auto answer = ErrorAnswer::decode(bytes());
+        const auto prefix = where() + ": ";
+        if (answer.cause != errc::handler) throw CallError(answer.cause, prefix + answer.text);
+        std::string text = prefix + answer.causes.front().message;
+        for (std::size_t i = 1; i < answer.causes.size(); ++i) {
+            text += "; caused by: " + answer.causes[i].message;
+        }
+        throw RemoteError(text, std::move(answer.causes));
+    }
+};
+
+// A request and what comes of it.
+struct Exchange {
+    OutgoingMessage message{};
+    Outcome outcome{};
+
+    // Keeps the storage, unless that is large.
+    void reset() {
+        message.reset();
+        outcome.reset();
+    }
+};
+
+class ExchangePool {
+public:
+    struct GiveBack {
+        void operator()(Exchange* exchange) const noexcept { instance().give_back(exchange); }
+    };
+    using Lease = std::unique_ptr<Exchange, GiveBack>;
+
+    // Leaked on purpose: calls may be made during static destruction.
+    static ExchangePool& instance() {
+        static ExchangePool& pool = *new ExchangePool;
+        return pool;
+    }
+
+    Lease take() {
+        // Tried only: in a forked copy nobody may be left to unlock it.
+        if (const std::unique_lock lock{mutex_, std::try_to_lock}; lock && !kept_.empty()) {
+            Lease lease{kept_.back().release()};
+            kept_.pop_back();
+            return lease;
+        }
+        return Lease{new Exchange};
+    }
+
+private:
+    static constexpr std::size_t most_kept = 64;
+
+    ExchangePool() { kept_.reserve(most_kept); }
+
+    void give_back(Exchange* returned) noexcept {
+        std::unique_ptr<Exchange> exchange{returned};
+        exchange->reset();
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (lock && kept_.size() < most_kept) kept_.push_back(std::move(exchange));
+    }
+
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Exchange>> kept_;
+};
+
+}  // namespace detail
+TETHER_NAMESPACE_END
