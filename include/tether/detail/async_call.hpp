@@ -232,13 +232,10 @@ public:
                               context_of(completion_->handler_work.get_executor())}) {
             // Tether's own is never destroyed.
             if (context == nullptr || context == &Runtime::instance().context()) continue;
-            auto list = PendingService::list_of(*context);
+            const auto list = PendingService::list_of(*context);
+            if (list == lists_[0]) continue;
+            (lists_[0] == nullptr ? lists_[0] : lists_[1]) = list;
             if (!list->add(shared_from_this())) return false;
-            if (lists_[0] == nullptr) {
-                lists_[0] = std::move(list);
-            } else if (lists_[0] != list) {
-                lists_[1] = std::move(list);
-            }
         }
         return true;
     }
