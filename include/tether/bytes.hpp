@@ -12,6 +12,9 @@
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
+namespace detail {
+struct BytesFilling;
+}
 
 /// A contiguous, owned run of bytes of any content and size, usable as a member of requests and
 /// responses, at any depth, or as a whole response.
@@ -25,11 +28,21 @@ TETHER_NAMESPACE_BEGIN
 /// It is sent from and received into its own storage: it never passes through the codec, so a
 /// mebibyte costs what the socket costs. Unlike a `std::vector` it does not fill new storage with
 /// zeros, and large storage is recycled inside the process: of blocks of 1 MiB or more, up to eight
-/// with together 256 MiB are kept when they are freed. A message may have 4096 blobs; their sizes
-/// count towards `WorkerOptions::max_message_bytes`.
+/// with together some 256 MiB are kept when they are freed. A message may have 4096 blobs; their
+/// sizes count towards `WorkerOptions::max_message_bytes`.
 ///
-/// A regular value type: copies are deep, a moved-from object is empty. As thread-safe as a
-/// `std::vector`. Allocation failure throws `std::bad_alloc` and changes nothing.
+/// A regular value type; a moved-from object is empty. **A copy shares the storage** until one of
+/// the two is written to, which then gets storage of its own. So a handler that returns a blob of
+/// its request copies nothing. But once the non-const `data()`, `begin()`, `end()` or `operator[]`
+/// has handed out where to write, that storage is never shared: copies are made at once. What is
+/// received or made from other bytes is shareable, and so is its copy. Read through a `const`
+/// object or `view()`: a non-const access counts as writing, even if it only reads.
+///
+/// Thread safety: different objects may be used at the same time, also where they share storage,
+/// and so may the `const` members of one object. A non-const access changes its object, unlike that
+/// of a `std::vector`: threads that fill one object together need one `data()`, taken before.
+///
+/// Where storage is needed and cannot be had, `std::bad_alloc` is thrown and nothing changes.
 class Bytes {
 public:
     /// No bytes, and no storage.
@@ -44,26 +57,44 @@ public:
     /// A copy of the characters of `text`, without a null byte at the end.
     explicit Bytes(std::string_view text) { assign(text.data(), text.size()); }
 
-    /// Copies the bytes, into storage of their own.
-    Bytes(const Bytes& other) { assign(other.data(), other.size()); }
+    /// Shares the storage of `other`, without any allocation, or copies the bytes where that must
+    /// not be shared.
+    Bytes(const Bytes& other) {
+        if (other.empty()) return;
+        if (other.block_->share()) {
+            block_ = other.block_;
+            size_ = other.size_;
+        } else {
+            assign(other.data(), other.size());
+        }
+    }
 
     /// Takes the storage; `other` is empty then. Pointers into it stay valid.
     Bytes(Bytes&& other) noexcept
-        : block_(std::exchange(other.block_, {})), size_(std::exchange(other.size_, 0)) {}
+        : block_(std::exchange(other.block_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
-    /// Copies or moves, by what it is given. The storage that this object had is freed.
+    /// Copies or moves, by what it is given. The storage that this object had is let go of.
     Bytes& operator=(Bytes other) noexcept {
         swap(other);
         return *this;
     }
 
-    ~Bytes() { free_block(); }
+    ~Bytes() { leave_block(); }
 
     /// The first byte; may be null when there are none. Valid until the bytes move: until one of
     /// `resize`, `reserve`, `append` needs more than `capacity()`, or the object is assigned to,
-    /// swapped, moved from or destroyed. The same holds for iterators and `view()`.
-    [[nodiscard]] std::byte* data() noexcept { return block_.data; }
-    [[nodiscard]] const std::byte* data() const noexcept { return block_.data; }
+    /// swapped, moved from or destroyed; where the storage is shared, also until `reserve`,
+    /// `append` or a non-const access. The same holds for iterators and `view()`.
+    ///
+    /// The non-const one copies shared storage first, which may throw. Take it once, not per byte.
+    [[nodiscard]] std::byte* data() {
+        if (block_ == nullptr) return nullptr;
+        if (!block_->exposed()) expose();
+        return block_->data();
+    }
+    [[nodiscard]] const std::byte* data() const noexcept {
+        return block_ == nullptr ? nullptr : block_->data();
+    }
 
     /// How many bytes there are.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -71,17 +102,19 @@ public:
     /// Whether there are none.
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
 
-    /// How many bytes there may be before the storage must be replaced.
-    [[nodiscard]] std::size_t capacity() const noexcept { return block_.capacity; }
+    /// How many bytes there may be before larger storage is needed.
+    [[nodiscard]] std::size_t capacity() const noexcept {
+        return block_ == nullptr ? 0 : block_->capacity();
+    }
 
-    /// Iterators, which are pointers.
-    [[nodiscard]] std::byte* begin() noexcept { return data(); }
-    [[nodiscard]] std::byte* end() noexcept { return data() + size_; }
+    /// Iterators, which are pointers. The non-const ones are as the non-const `data()`.
+    [[nodiscard]] std::byte* begin() { return data(); }
+    [[nodiscard]] std::byte* end() { return data() + size_; }
     [[nodiscard]] const std::byte* begin() const noexcept { return data(); }
     [[nodiscard]] const std::byte* end() const noexcept { return data() + size_; }
 
     /// The byte at `index`, which must be less than `size()`; not checked.
-    [[nodiscard]] std::byte& operator[](std::size_t index) noexcept { return data()[index]; }
+    [[nodiscard]] std::byte& operator[](std::size_t index) { return data()[index]; }
     [[nodiscard]] const std::byte& operator[](std::size_t index) const noexcept {
         return data()[index];
     }
@@ -95,23 +128,25 @@ public:
     /// Keeps the first bytes; new ones have *indeterminate* values. Keeps its storage when it
     /// shrinks, and grows by half at least when it must grow, so that many small steps are cheap.
     void resize(std::size_t size) {
-        if (size > block_.capacity) grow(std::max(size, block_.capacity + block_.capacity / 2));
+        if (size > capacity()) own(enough(size));
         size_ = size;
     }
 
-    /// Makes room for `capacity` bytes at least; the size stays. Never gives room back.
+    /// Makes room for `capacity` bytes at least, in storage that is not shared; the size stays.
+    /// Never gives room back.
     void reserve(std::size_t capacity) {
-        if (capacity > block_.capacity) grow(capacity);
+        if (capacity != 0) own(std::max(capacity, size_));
     }
 
     /// Appends a copy of `bytes`, which must not be part of this object.
     void append(std::span<const std::byte> bytes) {
-        const auto old = size_;
-        resize(old + bytes.size());
-        if (!bytes.empty()) std::memcpy(data() + old, bytes.data(), bytes.size());
+        if (bytes.empty()) return;
+        own(enough(size_ + bytes.size()));
+        std::memcpy(block_->data() + size_, bytes.data(), bytes.size());
+        size_ += bytes.size();
     }
 
-    /// Leaves no bytes, but the storage. Assign `Bytes{}` to free that, too.
+    /// Leaves no bytes, but the storage. Assign `Bytes{}` to let go of that, too.
     void clear() noexcept { size_ = 0; }
 
     /// Exchanges bytes and storage with `other`; nothing is copied.
@@ -126,24 +161,51 @@ public:
     }
 
 private:
+    friend struct detail::BytesFilling;
+
     void assign(const void* source, std::size_t size) {
         resize(size);
-        if (size != 0) std::memcpy(data(), source, size);
+        if (size != 0) std::memcpy(block_->data(), source, size);
     }
 
-    void grow(std::size_t capacity) {
-        const auto larger = detail::BlockCache::instance().allocate(capacity);
-        if (size_ != 0) std::memcpy(larger.data, block_.data, size_);
-        free_block();
-        block_ = larger;
+    // Of storage for `size` bytes: what there is, or half as much again.
+    [[nodiscard]] std::size_t enough(std::size_t size) const noexcept {
+        const auto now = capacity();
+        return size <= now ? size : std::max(size, now + now / 2);
     }
 
-    void free_block() noexcept {
-        if (block_.data != nullptr) detail::BlockCache::instance().release(block_);
+    // Storage that nobody else sees, for `capacity` bytes, which are not fewer than there are.
+    void own(std::size_t capacity) {
+        if (capacity <= this->capacity() && !block_->shared()) return;
+        auto* block = detail::BlockCache::instance().allocate(capacity);
+        if (size_ != 0) std::memcpy(block->data(), block_->data(), size_);
+        leave_block();
+        block_ = block;
     }
 
-    detail::Block block_{};
+    void expose() {
+        own(size_);
+        block_->expose();
+    }
+
+    void leave_block() noexcept {
+        if (block_ != nullptr && block_->leave()) detail::BlockCache::instance().release(block_);
+    }
+
+    detail::Block* block_ = nullptr;
     std::size_t size_ = 0;
 };
+
+namespace detail {
+
+// For Bytes that were just made, by who hands out nothing that it could write through later: they
+// may be shared afterwards.
+struct BytesFilling {
+    static std::byte* data(Bytes& bytes) noexcept {
+        return bytes.block_ == nullptr ? nullptr : bytes.block_->data();
+    }
+};
+
+}  // namespace detail
 
 TETHER_NAMESPACE_END

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -359,6 +361,30 @@ TEST_CASE("any number of blobs up to the limit") {
         Receiver receiver;
         receiver.feed(encoded(message), 1000);
         CHECK((receiver.messages == std::vector{message}));
+    }
+}
+
+TEST_CASE("received blobs are shared by their copies, small and large ones") {
+    FrameReader reader{1 << 20};
+    for (const std::size_t size : {10u, 500'000u}) {
+        const auto bytes = encoded({FrameType::request, 0, 1, "", {pattern(size)}});
+        std::optional<IncomingMessage> message;
+        for (std::string_view rest = bytes; !rest.empty();) {
+            std::size_t taken = 0;
+            for (const auto space : reader.space()) {
+                const auto part = rest.substr(0, space.size);
+                if (!part.empty()) std::memcpy(space.data, part.data(), part.size());
+                rest.remove_prefix(part.size());
+                taken += part.size();
+            }
+            reader.received(taken);
+            message = reader.next();
+        }
+        REQUIRE(message.has_value());
+        const auto received = std::move(message->blobs[0]);
+        const auto copy = received;
+        CHECK((copy.view() == pattern(size)));
+        CHECK(copy.data() == received.data());
     }
 }
 

@@ -1,29 +1,73 @@
 // Why: above 32 MiB glibc maps every allocation anew, and touching fresh pages costs 25 times the
-// copy of the bytes. A few large blocks are therefore kept when they are freed. The lock is only
-// tried: in a forked copy nobody may be left to unlock it.
+// copy of the bytes. A few large blocks are therefore kept when they are freed, and the largest are
+// made of large pages. The lock is only tried: in a forked copy nobody may be left to unlock it.
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/platform_memory.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-struct Block {
-    std::byte* data = nullptr;
-    std::size_t capacity = 0;
+// A block of memory: this, and behind it the bytes, which several Bytes may own. Once one of them
+// has handed out a pointer to write through, it must never have another owner: that one would see
+// what is written.
+class Block {
+public:
+    // Where the bytes begin. A cache line, since the kernel copies a tenth faster to where one
+    // begins; only large blocks do themselves.
+    static constexpr std::size_t head = 64;
+
+    explicit Block(std::size_t capacity) noexcept : capacity_(capacity) {}
+
+    [[nodiscard]] std::byte* data() noexcept { return reinterpret_cast<std::byte*>(this) + head; }
+    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+
+    // One more owner. False: there must not be one.
+    bool share() noexcept {
+        if (exposed()) return false;
+        owners_.fetch_add(1, std::memory_order_relaxed);
+        return true;
+    }
+
+    // One owner less. True: that was the last.
+    bool leave() noexcept {
+        return !shared() || owners_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    }
+
+    // By an owner. False: there is no other, and nobody else can make one; what others did with the
+    // bytes has happened before.
+    [[nodiscard]] bool shared() const noexcept {
+        return owners_.load(std::memory_order_acquire) > 1;
+    }
+
+    // By its only owner, for good.
+    void expose() noexcept { owners_.store(0, std::memory_order_relaxed); }
+    [[nodiscard]] bool exposed() const noexcept {
+        return owners_.load(std::memory_order_relaxed) == 0;
+    }
+
+private:
+    std::atomic<std::size_t> owners_{1};  // 0: one, and it is exposed
+    std::size_t capacity_;
 };
+static_assert(sizeof(Block) <= Block::head && std::is_trivially_destructible_v<Block>);
 
 class BlockCache {
 public:
     static constexpr std::size_t smallest = std::size_t{1} << 20;
-    static constexpr std::size_t largest_total = std::size_t{256} << 20;
+    static constexpr std::size_t slots = 8;
+    // Each may be a large page longer than what it was asked for.
+    static constexpr std::size_t largest_total = (std::size_t{256} << 20) + slots * large_page;
 
     // Leaked on purpose: Bytes may be destroyed after static destruction.
     static BlockCache& instance() {
@@ -31,62 +75,71 @@ public:
         return cache;
     }
 
-    Block allocate(std::size_t size) {
-        if (size >= smallest) {
-            if (const Block kept = take(size); kept.data != nullptr) return kept;
-            // Growing by doubling should find a kept block again.
-            size = round_up(size);
-        }
-        auto* data = static_cast<std::byte*>(std::malloc(size));
-        if (data == nullptr) throw std::bad_alloc{};
-        return {data, size};
+    Block* allocate(std::size_t capacity) {
+        if (capacity > std::size_t(-1) / 2) throw std::bad_alloc{};
+        if (capacity < smallest) return place(std::malloc(Block::head + capacity), capacity);
+        if (Block* kept = take(capacity)) return place(kept, kept->capacity());
+        return allocate_large(capacity);
     }
 
-    void release(Block block) noexcept {
-        if (block.capacity >= smallest) {
+    // Of a block without owners.
+    void release(Block* block) noexcept {
+        if (block->capacity() >= smallest) {
             const std::unique_lock lock{mutex_, std::try_to_lock};
-            if (lock && total_ + block.capacity <= largest_total) {
+            if (lock && total_ + block->capacity() <= largest_total) {
                 for (auto& slot : slots_) {
-                    if (slot.data != nullptr) continue;
+                    if (slot != nullptr) continue;
                     slot = block;
-                    total_ += block.capacity;
+                    total_ += block->capacity();
                     return;
                 }
             }
         }
-        std::free(block.data);
+        std::free(block);
     }
 
     // Gives everything back to the system; for a process that goes idle.
     void trim() noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
         if (!lock) return;
-        for (auto& slot : slots_) std::free(std::exchange(slot, Block{}).data);
+        for (auto& slot : slots_) std::free(std::exchange(slot, nullptr));
         total_ = 0;
     }
 
 private:
-    static std::size_t round_up(std::size_t size) noexcept {
-        constexpr std::size_t page = 64 * 1024;
-        return size > std::size_t(-1) - page ? size : (size + page - 1) / page * page;
+    static Block* place(void* memory, std::size_t capacity) {
+        if (memory == nullptr) throw std::bad_alloc{};
+        return ::new (memory) Block{capacity};
     }
 
-    Block take(std::size_t size) noexcept {
+    // Rounded up: growing by doubling should find a kept block again. What glibc maps by itself may
+    // be advised: it never becomes part of the heap.
+    static Block* allocate_large(std::size_t capacity) {
+        const bool mapped = capacity > (std::size_t{32} << 20);
+        const auto unit = mapped ? large_page : std::size_t{64} * 1024;
+        const auto size = (Block::head + capacity + unit - 1) / unit * unit;
+        void* memory = std::aligned_alloc(mapped ? large_page : Block::head, size);
+        if (mapped && memory != nullptr) advise_large_pages(memory, size);
+        return place(memory, size - Block::head);
+    }
+
+    Block* take(std::size_t capacity) noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
-        if (!lock) return {};
-        Block* best = nullptr;
+        if (!lock) return nullptr;
+        Block** best = nullptr;
         for (auto& slot : slots_) {
             // A block four times too large would waste more than it saves.
-            if (slot.data == nullptr || slot.capacity < size || slot.capacity / 4 > size) continue;
-            if (best == nullptr || slot.capacity < best->capacity) best = &slot;
+            if (slot == nullptr || slot->capacity() < capacity) continue;
+            if (slot->capacity() / 4 > capacity) continue;
+            if (best == nullptr || slot->capacity() < (*best)->capacity()) best = &slot;
         }
-        if (best == nullptr) return {};
-        total_ -= best->capacity;
-        return std::exchange(*best, Block{});
+        if (best == nullptr) return nullptr;
+        total_ -= (*best)->capacity();
+        return std::exchange(*best, nullptr);
     }
 
     std::mutex mutex_;
-    std::array<Block, 8> slots_{};
+    std::array<Block*, slots> slots_{};
     std::size_t total_ = 0;
 };
 

@@ -147,7 +147,7 @@ private:
         MutableBuffer space(std::uint64_t limit) noexcept {
             if (complete()) return {};
             auto& bytes = parts[part];
-            return {reinterpret_cast<char*>(bytes.data()) + filled,
+            return {reinterpret_cast<char*>(BytesFilling::data(bytes)) + filled,
                     std::min<std::uint64_t>(limit, bytes.size() - filled)};
         }
         void advance(std::size_t size) noexcept {
