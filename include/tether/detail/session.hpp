@@ -13,6 +13,7 @@
 #include <tether/detail/child_process.hpp>
 #include <tether/detail/connection_reading.hpp>
 #include <tether/detail/control_link.hpp>
+#include <tether/detail/envelope.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/host_mutex.hpp>
 #include <tether/detail/output_pump.hpp>
@@ -22,6 +23,9 @@
 #include <tether/detail/turn.hpp>
 #include <tether/error.hpp>
 
+#include <asio/post.hpp>
+
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -210,7 +214,8 @@ private:
         }
     }
 
-    // --- ConnectionOwner
+    // --- ConnectionOwner. Virtual functions are defined within the class: the first that is not
+    // makes GCC emit a vtable, and all that it leads to, into each translation unit.
 
     void on_given_up(const Call& call, errc cause) override {
         const bool stopped = cause == errc::timeout && watch_overdue(call);
@@ -226,15 +231,45 @@ private:
                    std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
     }
     void on_violation(errc cause, const std::string& text) override { kill(cause, text); }
-    void on_error_answer(const ErrorAnswer& answer) override;
+    // A process in which an allocation failed may be in any state.
+    void on_error_answer(const ErrorAnswer& answer) override {
+        const bool exhausted =
+            std::any_of(answer.causes.begin(), answer.causes.end(),
+                        [](const RemoteCause& cause) { return cause.code == "bad_alloc"; });
+        if (answer.cause != errc::handler || !exhausted || !connection_.takes_calls()) return;
+        set_reason({errc::worker_exited, "a handler ran out of memory (std::bad_alloc)"});
+        retire(StopLadder::Step::ask);
+    }
     [[nodiscard]] bool on_background_thread() const noexcept override {
         return runtime_.on_thread();
     }
-    void let_others_run() override;
-    void watch_input() override;
-    void watch_room() override;
-    void unwatch_connection() override;
-    void watch_deadline(TimePoint when) override;
+    void let_others_run() override {
+        auto* turn = runtime_.turn();
+        if (turn != nullptr && turn->at_end(shared_from_this())) return;
+        asio::post(runtime_.context(),
+                   [session = shared_from_this()] { session->connection_.on_others_ran(); });
+    }
+    void watch_input() override {
+        const std::scoped_lock watching{watching_};
+        if (!watches_) return;
+        when_ready(watches_->connection, connection_.fd(), false,
+                   [](Session& session) { session.connection_.on_input(); });
+    }
+    void watch_room() override {
+        const std::scoped_lock watching{watching_};
+        if (!watches_) return;
+        when_ready(watches_->connection, connection_.fd(), true,
+                   [](Session& session) { session.connection_.on_room(); });
+    }
+    void unwatch_connection() override {
+        const std::scoped_lock watching{watching_};
+        if (watches_) Watches::let_go(watches_->connection);
+    }
+    void watch_deadline(TimePoint when) override {
+        const std::scoped_lock watching{watching_};
+        if (!watches_) return;
+        at(watches_->deadline, when, [](Session& session) { session.connection_.on_deadline(); });
+    }
 
     // --- The control channel
 
@@ -293,8 +328,9 @@ private:
     void kill_later(errc cause, const std::string& text, Duration patience) {
         const std::scoped_lock watching{watching_};
         if (!watches_) return;
+        last_reason_ = {cause, text};
         at(watches_->lost, deadline_after(Clock::now(), patience),
-           [cause, text](Session& session) { session.kill(cause, text); });
+           [](Session& session) { session.kill_at_last(); });
     }
 
     void signal(int number) {
@@ -386,12 +422,14 @@ private:
 
     // --- What the background thread watches: defined in session_background.hpp
 
-    template <class Act>
-    static auto in_a_turn(Act act);
-    template <class Act>
+    // One type for all that is watched, so that Asio's part is compiled once.
+    using Act = void (*)(Session&);
+    struct InATurn {
+        Act act;
+        void operator()(Session& session) const;
+    };
     void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act);
-    template <class Act>
-    void at(asio::steady_timer& timer, TimePoint when, Act act);
+    void at(WatchTimer& timer, TimePoint when, Act act);
     void on_unwatched(std::error_code error);
     void watch_everything();
     void watch_end();
@@ -403,6 +441,7 @@ private:
     void watch_backlog();
     void on_backlog();
     void on_start_timeout();
+    void kill_at_last();
     void close_watches();
     void close_descriptors();
 
@@ -449,6 +488,7 @@ private:
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;
     std::error_code watch_error_;          // something could not be watched
+    Reason last_reason_;                   // why it is killed once watches_->lost is due
     std::array<bool, 2> output_paused_{};  // not watched, since the host's stderr is behind
 };
 

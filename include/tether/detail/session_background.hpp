@@ -5,8 +5,6 @@
 #include <tether/config.hpp>
 #include <tether/detail/session.hpp>
 
-#include <asio/post.hpp>
-
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -35,26 +33,21 @@ inline void Session::watch_everything() {
                     nullptr, watch_error_);
 }
 
-template <class Act>
-auto Session::in_a_turn(Act act) {
-    return [act = std::move(act)](Session& session) {
-        auto* turn = session.runtime_.turn();
-        if (turn == nullptr) return act(session);  // somebody else runs Tether's context
-        (*turn)([&] { act(session); });
-    };
+inline void Session::InATurn::operator()(Session& session) const {
+    auto* turn = session.runtime_.turn();
+    if (turn == nullptr) return act(session);  // somebody else runs Tether's context
+    (*turn)([&] { act(session); });
 }
 
 // All watches go through these two. With watching_ held.
-template <class Act>
-void Session::when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act) {
-    const auto error = Watches::when_ready(descriptor, fd, to_write, shared_from_this(),
-                                           in_a_turn(std::move(act)));
+inline void Session::when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act) {
+    const auto error =
+        Watches::when_ready(descriptor, fd, to_write, shared_from_this(), InATurn{act});
     if (error) on_unwatched(error);
 }
 
-template <class Act>
-void Session::at(asio::steady_timer& timer, TimePoint when, Act act) {
-    const auto error = Watches::at(timer, when, shared_from_this(), in_a_turn(std::move(act)));
+inline void Session::at(WatchTimer& timer, TimePoint when, Act act) {
+    const auto error = Watches::at(timer, when, shared_from_this(), InATurn{act});
     if (error) on_unwatched(error);
 }
 
@@ -92,8 +85,9 @@ inline void Session::watch_control() {
 inline void Session::watch_output(std::size_t index) {
     const auto& stream = output_->streams()[index];
     if (!stream.pipe || stream.ended) return;
-    when_ready(watches_->output[index], stream.pipe.get(), false,
-               [index](Session& session) { session.on_output_ready(index); });
+    const Act acts[] = {[](Session& session) { session.on_output_ready(0); },
+                        [](Session& session) { session.on_output_ready(1); }};
+    when_ready(watches_->output[index], stream.pipe.get(), false, acts[index]);
 }
 
 inline void Session::on_output_ready(std::size_t index) {
@@ -142,36 +136,13 @@ inline void Session::on_start_timeout() {
          "it was not ready within the start timeout of " + std::to_string(limit.count()) + " ms");
 }
 
-inline void Session::watch_input() {
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    when_ready(watches_->connection, connection_.fd(), false,
-               [](Session& session) { session.connection_.on_input(); });
-}
-
-inline void Session::watch_room() {
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    when_ready(watches_->connection, connection_.fd(), true,
-               [](Session& session) { session.connection_.on_room(); });
-}
-
-inline void Session::unwatch_connection() {
-    const std::scoped_lock watching{watching_};
-    if (watches_) Watches::let_go(watches_->connection);
-}
-
-inline void Session::let_others_run() {
-    auto* turn = runtime_.turn();
-    if (turn != nullptr && turn->at_end(shared_from_this())) return;
-    asio::post(runtime_.context(),
-               [session = shared_from_this()] { session->connection_.on_others_ran(); });
-}
-
-inline void Session::watch_deadline(TimePoint when) {
-    const std::scoped_lock watching{watching_};
-    if (!watches_) return;
-    at(watches_->deadline, when, [](Session& session) { session.connection_.on_deadline(); });
+inline void Session::kill_at_last() {
+    Reason reason;
+    {
+        const std::scoped_lock watching{watching_};
+        reason = last_reason_;
+    }
+    kill(reason.cause, reason.text);
 }
 
 inline void Session::watch_control_room() {

@@ -4,13 +4,12 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/envelope.hpp>
+#include <tether/detail/handshake.hpp>
 #include <tether/detail/session.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -218,17 +217,6 @@ inline void Session::on_heartbeat() {
     const std::scoped_lock watching{watching_};
     if (!watches_) return;
     watch_heartbeat(stopped ? until_stopped_for_sure : stuck_policy_.heartbeat);
-}
-
-// --- Out of memory
-
-// A process in which an allocation failed may be in any state.
-inline void Session::on_error_answer(const ErrorAnswer& answer) {
-    const bool exhausted = std::ranges::any_of(
-        answer.causes, [](const RemoteCause& cause) { return cause.code == "bad_alloc"; });
-    if (answer.cause != errc::handler || !exhausted || !connection_.takes_calls()) return;
-    set_reason({errc::worker_exited, "a handler ran out of memory (std::bad_alloc)"});
-    retire(StopLadder::Step::ask);
 }
 
 // --- Idle

@@ -12,8 +12,6 @@
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>
 
-#include <asio/steady_timer.hpp>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -465,7 +463,7 @@ private:
     std::string last_error_text_;
     std::shared_ptr<const ExitReport> last_exit_;
     std::vector<std::shared_ptr<AsyncCall>> parked_;
-    asio::steady_timer resume_timer_;
+    WatchTimer resume_timer_;
     TimePoint resume_when_ = TimePoint::max();
 };
 

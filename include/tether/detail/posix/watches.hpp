@@ -5,10 +5,10 @@
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
 
+#include <asio/basic_waitable_timer.hpp>
 #include <asio/error.hpp>
 #include <asio/io_context.hpp>
-#include <asio/posix/stream_descriptor.hpp>
-#include <asio/steady_timer.hpp>
+#include <asio/posix/basic_stream_descriptor.hpp>
 
 #include <array>
 #include <memory>
@@ -18,7 +18,11 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-using WatchedDescriptor = asio::posix::stream_descriptor;
+// With the executor of Tether's own context, not one whose type is erased: what Asio makes of that
+// takes a while to compile.
+using WatchedDescriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
+using WatchTimer =
+    asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, asio::io_context::executor_type>;
 
 struct Watches {
     explicit Watches(asio::io_context& context)
@@ -67,7 +71,7 @@ struct Watches {
     // Calls act(owner) at `when`, unless the timer is set again or destroyed before, or the owner
     // is gone.
     template <class Owner, class Act>
-    static std::error_code at(asio::steady_timer& timer, TimePoint when,
+    static std::error_code at(WatchTimer& timer, TimePoint when,
                               const std::shared_ptr<Owner>& owner, Act act) noexcept {
         if (when == TimePoint::max()) return {};
         return without_exceptions([&] {
@@ -101,16 +105,16 @@ struct Watches {
     WatchedDescriptor control;                // the control channel
     std::array<WatchedDescriptor, 2> output;  // the worker's stdout and stderr
     WatchedDescriptor connection;             // only when nobody else reads
-    asio::steady_timer start;                 // the start timeout
-    asio::steady_timer deadline;              // of the next call that nobody's thread waits for
-    asio::steady_timer lost;                  // the connection has ended, the process has not
-    asio::steady_timer look;                  // without a pidfd: asks whether it has ended
-    asio::steady_timer overdue;               // a call has expired and was not answered
-    asio::steady_timer silence;               // the guard was asked and has not answered
-    asio::steady_timer heartbeat;             // whether it can be heard
-    asio::steady_timer idle;                  // no call for a while
-    asio::steady_timer leave;                 // the last call of a worker that is given up
-    asio::steady_timer backlog;               // the host's stderr was full
+    WatchTimer start;                         // the start timeout
+    WatchTimer deadline;                      // of the next call that nobody's thread waits for
+    WatchTimer lost;                          // the connection has ended, the process has not
+    WatchTimer look;                          // without a pidfd: asks whether it has ended
+    WatchTimer overdue;                       // a call has expired and was not answered
+    WatchTimer silence;                       // the guard was asked and has not answered
+    WatchTimer heartbeat;                     // whether it can be heard
+    WatchTimer idle;                          // no call for a while
+    WatchTimer leave;                         // the last call of a worker that is given up
+    WatchTimer backlog;                       // the host's stderr was full
 };
 
 }  // namespace detail
