@@ -9,7 +9,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -85,7 +84,8 @@ public:
         for (const auto& slot : slots_) {
             if (slot.call != nullptr) used.push_back(slot);
         }
-        std::ranges::sort(used, {}, &Slot::number);
+        std::sort(used.begin(), used.end(),
+                  [](const Slot& a, const Slot& b) { return a.number < b.number; });
         std::vector<Call*> result;
         result.reserve(used.size());
         for (const auto& slot : used) result.push_back(slot.call);
@@ -94,7 +94,7 @@ public:
 
     // Ends it all: nothing is pending or awaited any more.
     void clear() noexcept {
-        std::ranges::fill(slots_, Slot{});
+        std::fill(slots_.begin(), slots_.end(), Slot{});
         size_ = 0;
         abandoned_.clear();
     }
@@ -149,7 +149,7 @@ class Deadlines {
 public:
     void add(TimePoint when, std::uint64_t number) {
         heap_.push_back({when, number});
-        std::ranges::push_heap(heap_, std::greater<>{}, &Entry::when);
+        std::push_heap(heap_.begin(), heap_.end(), Later{});
     }
 
     // The earliest deadline for which `is_pending(number)`; the far end of time if there is none.
@@ -174,7 +174,7 @@ public:
     void tidy(std::size_t pending, IsPending is_pending) {
         if (heap_.size() < 2 * pending + 64) return;
         std::erase_if(heap_, [&](const Entry& entry) { return !is_pending(entry.number); });
-        std::ranges::make_heap(heap_, std::greater<>{}, &Entry::when);
+        std::make_heap(heap_.begin(), heap_.end(), Later{});
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
@@ -184,9 +184,12 @@ private:
         TimePoint when;
         std::uint64_t number;
     };
+    struct Later {
+        bool operator()(const Entry& a, const Entry& b) const noexcept { return a.when > b.when; }
+    };
 
     void pop() {
-        std::ranges::pop_heap(heap_, std::greater<>{}, &Entry::when);
+        std::pop_heap(heap_.begin(), heap_.end(), Later{});
         heap_.pop_back();
     }
 

@@ -39,8 +39,9 @@ public:
     bool number_float(number_float_t value, const string_t&) override { return add(value); }
     bool string(string_t& value) override { return add(std::move(value)); }
     bool binary(binary_t& value) override { return add(std::move(value)); }
-    bool start_object(std::size_t) override { return open(Json::object()); }
-    bool start_array(std::size_t) override { return open(Json::array()); }
+    // By their types: Json::object() and Json::array() take long to compile.
+    bool start_object(std::size_t) override { return open(Json::value_t::object); }
+    bool start_array(std::size_t) override { return open(Json::value_t::array); }
     bool end_object() override { return close(); }
     bool end_array() override { return close(); }
 

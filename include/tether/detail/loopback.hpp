@@ -89,8 +89,10 @@ public:
     void cancel(AsyncCall& call, bool only_unsent) override {
         const Lock lock{mutex_};
         if (call.settled || calls_.find(call.number) != &call) return;
-        const bool queued = std::ranges::any_of(
-            current_->queue, [&](const auto& job) { return job->number == call.number; });
+        const auto& queue = current_->queue;
+        const bool queued = std::any_of(queue.begin(), queue.end(), [&](const auto& job) {
+            return job->number == call.number;
+        });
         if (queued || !only_unsent) give_up(call, errc::cancelled);
     }
 
@@ -223,8 +225,9 @@ private:
     void give_up(Call& call, errc cause) {
         const auto is_it = [&](const auto& job) { return job->number == call.number; };
         std::erase_if(current_->queue, is_it);
-        const auto running = std::ranges::find_if(current_->running, is_it);
-        const bool begun = running != current_->running.end();
+        auto& jobs = current_->running;
+        const auto running = std::find_if(jobs.begin(), jobs.end(), is_it);
+        const bool begun = running != jobs.end();
         if (begun) {
             stops_.push_back((*running)->source);
             wake_keeper();

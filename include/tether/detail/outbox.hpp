@@ -71,7 +71,9 @@ public:
             remove(message);
             put_first(std::move(rest));
         } else {
-            const auto place = std::ranges::find(queue_, &message, &Entry::message);
+            const auto place = std::find_if(queue_.begin(), queue_.end(), [&](const Entry& entry) {
+                return entry.message == &message;
+            });
             if (place != queue_.end()) *place = {std::move(rest), nullptr};
         }
     }

@@ -35,19 +35,22 @@ public:
     std::vector<OverdueCall> take_due(TimePoint now) {
         const auto due = [now](const auto& call) { return call.look <= now; };
         std::vector<OverdueCall> result;
-        std::ranges::copy_if(calls_, std::back_inserter(result), due);
+        std::copy_if(calls_.begin(), calls_.end(), std::back_inserter(result), due);
         std::erase_if(calls_, due);
         return result;
     }
 
     [[nodiscard]] TimePoint next_look() const noexcept {
-        const auto first = std::ranges::min_element(calls_, {}, &OverdueCall::look);
-        return first == calls_.end() ? TimePoint::max() : first->look;
+        auto first = TimePoint::max();
+        for (const auto& call : calls_) first = std::min(first, call.look);
+        return first;
     }
 
     [[nodiscard]] std::optional<OverdueCall> find(std::uint64_t number) const noexcept {
-        const auto found = std::ranges::find(calls_, number, &OverdueCall::number);
-        return found == calls_.end() ? std::nullopt : std::optional{*found};
+        for (const auto& call : calls_) {
+            if (call.number == number) return call;
+        }
+        return std::nullopt;
     }
 
 private:

@@ -14,11 +14,13 @@
 #include <tether/detail/remote_cause.hpp>
 #include <tether/detail/spin.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -258,7 +260,7 @@ private:
             } else {
                 payload = source.payload;
             }
-            std::ranges::move(source.blobs, std::back_inserter(blobs));
+            std::move(source.blobs.begin(), source.blobs.end(), std::back_inserter(blobs));
         }
         IncomingMessage view() {
             message.payload =

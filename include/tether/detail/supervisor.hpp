@@ -262,7 +262,8 @@ private:
 
     std::shared_ptr<AsyncCall> unpark(const AsyncCall& call) {
         const Lock lock{mutex_};
-        const auto found = std::ranges::find(parked_, &call, &std::shared_ptr<AsyncCall>::get);
+        const auto found = std::find_if(parked_.begin(), parked_.end(),
+                                        [&](const auto& parked) { return parked.get() == &call; });
         if (found == parked_.end()) return nullptr;
         auto result = std::move(*found);
         parked_.erase(found);

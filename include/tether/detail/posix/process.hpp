@@ -274,7 +274,7 @@ private:
             std::vector<::pid_t> known;
             for (bool found = true; std::exchange(found, false);) {
                 for (const auto child : children_of(parent)) {
-                    if (std::ranges::find(known, child) != known.end()) continue;
+                    if (std::find(known.begin(), known.end(), child) != known.end()) continue;
                     known.push_back(child);
                     found = true;
                     const auto handle = open_pidfd(child);
