@@ -479,29 +479,32 @@ void compare_start(bench::Table& table) {
     table.compare(what, start_worker, [] { return spawn(1); });
 }
 
-/// Calls of all threads together.
+/// The time of one of `calls` calls that `count` threads make together, each one after the other.
+template <class Call>
+bench::Milliseconds by_threads(int count, int calls, Call call) {
+    const auto start = Clock::now();
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < count; ++i) {
+        threads.emplace_back([&] { each(calls / count, call); });
+    }
+    threads.clear();
+    return (Clock::now() - start) / double(calls);
+}
+
+/// The two ways to read answers for several threads: one of them reads for all, or the background
+/// thread does, as most libraries have it.
 void compare_callers(bench::Table& table) {
     constexpr int calls = 2000;
     Worker worker;
-    Limit limit{64, 64};
     const Echo request{bytes_of(64)};
     worker.call(request);
+    const auto direct = [&] { worker.call(request); };
+    const auto by_future = [&] { worker.async_call(request, asio::use_future).get(); };
     for (const int count : {1, 2, 4, 8, 16}) {
         compare_placed(
-            table, "callers of one worker: " + std::to_string(count) + "; bare: one of LIMIT",
-            worker.pid(),
-            [&] {
-                const auto start = Clock::now();
-                std::vector<std::jthread> threads;
-                for (int i = 0; i < count; ++i) {
-                    threads.emplace_back(
-                        [&] { each(calls / count, [&] { worker.call(request); }); });
-                }
-                threads.clear();
-                return bench::Milliseconds{Clock::now() - start} / double(calls);
-            },
-            limit.pid(), [&] { return each(1000, [&] { limit.call(); }); },
-            {.unit = bench::Unit::per_second});
+            table, "callers of one worker: " + std::to_string(count) + "; bare: futures",
+            worker.pid(), [&] { return by_threads(count, calls, direct); }, worker.pid(),
+            [&] { return by_threads(count, calls, by_future); }, {.unit = bench::Unit::per_second});
     }
 }
 

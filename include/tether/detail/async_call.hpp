@@ -348,64 +348,71 @@ private:
         }
     }
 
+    // In a turn of the background thread it waits until that has let go of its locks: whoever is
+    // woken may want one of them at once.
     void post_completion(std::shared_ptr<AsyncCall>& self) noexcept override {
+        try {
+            auto* const turn = Runtime::instance().turn();
+            if (turn != nullptr && turn->after_act(self)) return;
+        } catch (...) {  // no memory: at once, then
+        }
+        post(std::static_pointer_cast<TypedAsyncCall>(self));
+    }
+
+    void run(std::shared_ptr<Deferred> deferred) override {
+        auto self = std::static_pointer_cast<TypedAsyncCall>(std::move(deferred));
+        auto& runtime = Runtime::instance();
+        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
+        if (!runs_on_background_thread()) return post(self);
+        if constexpr (runs_inline<HandlerExecutor>) {
+            dispatch(std::move(self));
+        } else {
+            invoke(std::move(self));
+        }
+    }
+
+    [[nodiscard]] bool runs_on_background_thread() {
+        const auto lock = lock_completion();
+        if (completion_ == nullptr) return true;  // it was dropped, and nothing will run
+        if constexpr (runs_inline<HandlerExecutor>) {
+            return is_tethers(completion_->work.get_executor());
+        } else {
+            return is_tethers(completion_->handler_work.get_executor());
+        }
+    }
+
+    static void dispatch(std::shared_ptr<TypedAsyncCall> self) {
+        auto lock = self->lock_completion();
+        if (self->completion_ == nullptr) return;
+        auto executor = self->completion_->handler_work.get_executor();
+        auto allocator = asio::get_associated_allocator(self->completion_->handler);
+        lock = {};
+        asio::dispatch(executor, Invocation{std::move(self), std::move(allocator)});
+    }
+
+    // Once it is posted, the completion may be gone.
+    void post(const std::shared_ptr<TypedAsyncCall>& self) noexcept {
         const auto lock = lock_completion();
         if (completion_ == nullptr) return;
         try {
-            if (!completes_in_this_turn(self)) {
-                post(std::static_pointer_cast<TypedAsyncCall>(self));
+            auto executor = completion_->handler_work.get_executor();
+            auto allocator = asio::get_associated_allocator(completion_->handler);
+            Invocation invocation{self, std::move(allocator)};
+            if (context_of(executor) != nullptr) {
+                asio::post(executor, std::move(invocation));
+                return;
             }
+            // It may run things where it is asked to (use_future's does): not here, under a lock.
+            const auto own_executor = completion_->work.get_executor();
+            asio::post(own_executor, [executor, invocation = std::move(invocation)]() mutable {
+                asio::dispatch(executor, std::move(invocation));
+            });
         } catch (...) {
             // No memory, or the executor takes no more work: there is nobody to tell. Nor is the
             // handler destroyed here, under locks: it may own the worker.
             completion_->work.reset();
             completion_->handler_work.reset();
             static_cast<void>(completion_.release());
-        }
-    }
-
-    // Once it is posted, the completion may be gone.
-    void post(std::shared_ptr<TypedAsyncCall> self) {
-        auto executor = completion_->handler_work.get_executor();
-        auto allocator = asio::get_associated_allocator(completion_->handler);
-        Invocation invocation{std::move(self), std::move(allocator)};
-        if (context_of(executor) != nullptr) {
-            asio::post(executor, std::move(invocation));
-            return;
-        }
-        // It may run things where it is asked to (use_future's does): not here, under a lock.
-        const auto own_executor = completion_->work.get_executor();
-        asio::post(own_executor, [executor, invocation = std::move(invocation)]() mutable {
-            asio::dispatch(executor, std::move(invocation));
-        });
-    }
-
-    // The background thread runs the handler as soon as it has let go of its locks, where that is
-    // the right thread for it.
-    bool completes_in_this_turn(std::shared_ptr<AsyncCall>& self) {
-        auto* const turn = Runtime::instance().turn();
-        if (turn == nullptr) return false;
-        if constexpr (runs_inline<HandlerExecutor>) {
-            if (!is_tethers(completion_->work.get_executor())) return false;
-        } else {
-            if (!is_tethers(completion_->handler_work.get_executor())) return false;
-        }
-        return turn->after_act(self);
-    }
-
-    void run(std::shared_ptr<Deferred> self) override {
-        auto call = std::static_pointer_cast<TypedAsyncCall>(std::move(self));
-        auto& runtime = Runtime::instance();
-        if (runtime.exiting()) return runtime.keep_for_ever(std::move(call));
-        if constexpr (runs_inline<HandlerExecutor>) {
-            auto lock = lock_completion();
-            if (completion_ == nullptr) return;
-            auto executor = completion_->handler_work.get_executor();
-            auto allocator = asio::get_associated_allocator(completion_->handler);
-            lock = {};
-            asio::dispatch(executor, Invocation{std::move(call), std::move(allocator)});
-        } else {
-            invoke(std::move(call));
         }
     }
 
