@@ -69,7 +69,7 @@ public:
         info = {"ask", 0, false, Clock::now(), TimePoint::max(), run_timeout};
         message.seal();
     }
-    void on_settled() noexcept override {}
+    tether::detail::Waiter on_settled() noexcept override { return nullptr; }
     [[nodiscard]] bool is_async() const noexcept override { return true; }
     [[nodiscard]] std::string error() const { return outcome.error ? outcome.error->what() : ""; }
 };

@@ -112,23 +112,16 @@ public:
     // It stays alive until it is settled.
     void hold(std::shared_ptr<AsyncCall> self) noexcept { self_ = std::move(self); }
 
-    void on_settled() noexcept final {
-        auto self = self_ != nullptr ? std::exchange(self_, nullptr) : shared_from_this();
-        auto& runtime = Runtime::instance();
-        // At exit nothing is completed: user code may rely on what is gone already.
-        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
-        if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
-            relaunch(self);
-        } else {
-            post_completion(self);
-        }
+    [[nodiscard]] Waiter on_settled() noexcept final {
+        complete();
+        return nullptr;
     }
 
     // It could not be sent.
     void fail(CallError error) noexcept {
         outcome.error = std::move(error);
         settled = true;
-        on_settled();
+        complete();
     }
 
     // From the cancellation slot or a stop token, on any thread.
@@ -163,6 +156,18 @@ protected:
     virtual void post_completion(std::shared_ptr<AsyncCall>& self) noexcept = 0;
 
 private:
+    void complete() noexcept {
+        auto self = self_ != nullptr ? std::exchange(self_, nullptr) : shared_from_this();
+        auto& runtime = Runtime::instance();
+        // At exit nothing is completed: user code may rely on what is gone already.
+        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
+        if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
+            relaunch(self);
+        } else {
+            post_completion(self);
+        }
+    }
+
     void relaunch(std::shared_ptr<AsyncCall>& self) noexcept {
         try {
             // Not here: a lock is held, and a launch may start a process.

@@ -39,9 +39,9 @@ public:
     Call& operator=(const Call&) = delete;
     virtual ~Call() = default;
 
-    // Wakes whoever waits. Under the session's lock; `this` may be gone as soon as that is
-    // released.
-    virtual void on_settled() noexcept = 0;
+    // Under the session's lock; `this` may be gone as soon as that is released. Then the one who is
+    // returned must be notified.
+    [[nodiscard]] virtual Waiter on_settled() noexcept = 0;
 
     // Nobody blocks for it: it wants a background reader.
     [[nodiscard]] virtual bool is_async() const noexcept { return false; }
@@ -56,6 +56,13 @@ public:
     Outcome& outcome = exchange_->outcome;
     std::uint64_t number = 0;
     bool settled = false;
+
+protected:
+    const Waiter& waiter() {
+        auto& waiter = exchange_->waiter;
+        if (waiter == nullptr) waiter = std::make_shared<std::condition_variable>();
+        return waiter;
+    }
 };
 
 // What the worker is told of how long its caller waits.
@@ -76,9 +83,9 @@ inline Timeouts timeouts_of(const Call& call) noexcept {
 // A call that its maker's thread waits for.
 class BlockingCall final : public Call {
 public:
-    void on_settled() noexcept override { changed.notify_one(); }
+    [[nodiscard]] Waiter on_settled() noexcept override { return changed; }
 
-    std::condition_variable changed{};
+    const Waiter& changed = waiter();
     bool promoted = false;       // shall read for all
     bool cancelled = false;      // its stop token fired
     bool interruptible = false;  // it has a stop token that may fire

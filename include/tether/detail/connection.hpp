@@ -88,7 +88,7 @@ public:
     void cancel(BlockingCall& call) {
         const Lock lock{mutex_};
         call.cancelled = true;
-        call.changed.notify_one();
+        call.changed->notify_one();
         if (leader_ == &call) wake_.notify();
     }
 
@@ -234,7 +234,7 @@ private:
     bool lead(BlockingCall& call, Lock& lock, bool deaf);
     bool look_for_answer(const BlockingCall& call);
     void follow(BlockingCall& call, Lock& lock);
-    void appoint_reader();
+    [[nodiscard]] Waiter appoint_reader();
     [[nodiscard]] bool wants_background_reader() const noexcept {
         return leader_ == nullptr && followers_.empty() && async_calls_ != 0 && !input_closed_;
     }
@@ -252,17 +252,19 @@ private:
 
     // --- Settling
 
-    void settle(Call& call, const Call* reader) {
+    // Returns who must be notified once the lock is released.
+    [[nodiscard]] Waiter settle(Call& call, const Call* reader) {
         call.settled = true;
         if (&call == leader_ && reader != &call) wake_.notify();
         const bool async = call.is_async();
-        call.on_settled();
+        auto waiter = &call == reader ? nullptr : call.on_settled();
         on_removed(async);
+        return waiter;
     }
 
     void settle_with(Call& call, CallError error) {
         call.outcome.error = std::move(error);
-        settle(call, nullptr);
+        if (const auto waiter = settle(call, nullptr)) waiter->notify_one();
     }
 
     // After a call has left the table.

@@ -34,12 +34,15 @@ struct Connection::Departure {
         if (!lock.owns_lock()) lock.lock();
         if (leading) connection.leader_ = nullptr;
         std::erase(connection.followers_, &call);
+        Waiter next;
         try {
             if (!call.message.done()) connection.release(call, lock);
             if (!call.settled) connection.forget(call);
-            connection.appoint_reader();
+            next = connection.appoint_reader();
         } catch (...) {  // out of memory; the next caller tries again
         }
+        lock.unlock();
+        if (next != nullptr) next->notify_one();
     }
     Connection& connection;
     BlockingCall& call;
@@ -116,25 +119,26 @@ inline void Connection::follow(BlockingCall& call, Lock& lock) {
     followers_.push_back(&call);
     const auto ready = [&] { return call.settled || call.cancelled || call.promoted; };
     if (call.deadline() == TimePoint::max()) {
-        call.changed.wait(lock, ready);
+        call.changed->wait(lock, ready);
     } else {
-        call.changed.wait_until(lock, call.deadline(), ready);
+        call.changed->wait_until(lock, call.deadline(), ready);
     }
     std::erase(followers_, &call);
     if (call.promoted && leader_ != nullptr) call.promoted = false;
 }
 
-// The leader leaves: somebody who waits takes over, or else the background thread.
-inline void Connection::appoint_reader() {
-    if (leader_ != nullptr) return;
+// The leader leaves: somebody who waits takes over, and must be notified once the lock is released;
+// or else the background thread.
+inline Waiter Connection::appoint_reader() {
+    if (leader_ != nullptr) return nullptr;
     for (auto* follower : followers_) {
         if (follower->settled) continue;
         follower->promoted = true;
-        follower->changed.notify_one();
-        return;
+        return follower->changed;
     }
     if (wants_background_reader()) watch_input();
     see_to_room();
+    return nullptr;
 }
 
 // The reactor gets the connection only when it must read, and loses it when a caller reads,
@@ -221,7 +225,9 @@ inline void Connection::deliver(IncomingMessage& message, const Call* reader) {
     call->outcome.take(message);
     if (call->outcome.is_error_answer) look_at_error(*call);
     calls_.remove(message.number);
-    settle(*call, reader);
+    const auto waiter = settle(*call, reader);
+    lock.unlock();
+    if (waiter != nullptr) waiter->notify_one();
 }
 
 inline void Connection::look_at_error(Call& call) {

@@ -10,6 +10,7 @@
 #include <tether/error.hpp>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -74,10 +75,16 @@ struct Outcome {
     }
 };
 
+// Where a thread sleeps until its call has changed. It outlives the call, so that it can be
+// notified when the lock is free that its sleeper needs at once; woken before, it would sleep again
+// for that.
+using Waiter = std::shared_ptr<std::condition_variable>;
+
 // A request and what comes of it.
 struct Exchange {
     OutgoingMessage message{};
     Outcome outcome{};
+    Waiter waiter{};  // made for the first call that needs one
 
     // Keeps the storage, unless that is large.
     void reset() {

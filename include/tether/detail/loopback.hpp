@@ -56,7 +56,7 @@ public:
         const std::stop_callback on_stop{token, [&] {
                                              const Lock lock{mutex_};
                                              call.cancelled = true;
-                                             call.changed.notify_one();
+                                             call.changed->notify_one();
                                          }};
         Lock lock{mutex_};
         submit(call);
@@ -65,8 +65,8 @@ public:
             if (call.cancelled) {
                 give_up(call, errc::cancelled);
             } else if (call.deadline() == TimePoint::max()) {
-                call.changed.wait(lock, ready);
-            } else if (!call.changed.wait_until(lock, call.deadline(), ready)) {
+                call.changed->wait(lock, ready);
+            } else if (!call.changed->wait_until(lock, call.deadline(), ready)) {
                 give_up(call, errc::timeout);
             }
         }
@@ -219,7 +219,7 @@ private:
     void settle(Call& call) {
         calls_.remove(call.number);
         call.settled = true;
-        call.on_settled();
+        if (const auto waiter = call.on_settled()) waiter->notify_one();
     }
 
     void give_up(Call& call, errc cause) {
