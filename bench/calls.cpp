@@ -400,6 +400,24 @@ void compare_growth(bench::Table& table) {
         [&] { return calls(young); });
 }
 
+/// What both sides have resident after few calls, and after ten million.
+void compare_memory_growth(bench::Table& table) {
+    const std::string what = "growth: resident after 10 million calls; bare: after 100,000: the ";
+    if (!table.wants(what)) return;
+    Worker worker;
+    const auto resident_after = [&](std::size_t calls) {
+        bench::Chain{worker, Echo{bytes_of(64)}, calls}.run(64);
+        const auto of = [](std::int64_t pid) {
+            return bench::status_number(bench::proc_folder(static_cast<int>(pid)), "VmRSS") / 1024;
+        };
+        return std::array{of(::getpid()), of(worker.pid())};
+    };
+    const auto before = resident_after(100'000);
+    const auto after = resident_after(9'900'000);
+    table.add(what + "parent", "MiB", after[0], before[0]);
+    table.add(what + "worker", "MiB", after[1], before[1]);
+}
+
 /// Not with `Compile{}` inside: GCC 12 breaks on that in a template.
 template <class TypedWorker>
 void compare_typed(bench::Table& table, const std::string& what, const Compile& request,
@@ -561,6 +579,7 @@ nlohmann::json measure_all(const bench::Options& options) {
     compare_callers(table);
     compare_spin_beside_load(table);
     compare_growth(table);
+    compare_memory_growth(table);
     return table.json();
 }
 

@@ -140,8 +140,10 @@ int main(int argc, char** argv) {
     if (step == "dispatch") return dispatch(count), 0;
     if (step == "call") return call(count), 0;
     if (step == "async_call") return async_call(count), 0;
-    std::fprintf(stderr,
-                 "usage: %s encode|decode|encode_direct|decode_direct|frame|dispatch|call COUNT\n",
-                 argv[0]);
+    std::fprintf(
+        stderr,
+        "usage: %s encode|decode|encode_direct|decode_direct|frame|dispatch|call|async_call "
+        "COUNT\n",
+        argv[0]);
     return 2;
 }

@@ -21,7 +21,7 @@ set(layers
     "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|worker_mark)\\.hpp$"
     "3 ^detail/(async_call|executor_hold|pending_list|work_hold)\\.hpp$"
     "3 ^detail/(posix|windows)/"
-    "4 ^detail/(connection|connection_reading|session|session_background|session_health|supervisor|service|worker_main|loopback|call_front)\\.hpp$"
+    "4 ^detail/(connection|connection_reading|session|session_background|session_health|supervisor|service|worker_main|loopback|typed_call)\\.hpp$"
     "5 ^(worker|worker_pool|serve|loopback_worker)\\.hpp$"
     "6 ^tether\\.hpp$")
 

@@ -5,12 +5,17 @@
 #include <asio/bind_executor.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/execution.hpp>
+#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
+#include <asio/post.hpp>
 #include <asio/strand.hpp>
 #include <asio/thread_pool.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/use_future.hpp>
 
+#include <atomic>
+#include <functional>
 #include <future>
 #include <memory>
 #include <thread>
@@ -230,6 +235,49 @@ TEST_CASE("a handler that can only be moved", "[process][async]") {
                       });
     context.run();
     CHECK(seen == 13);
+}
+
+// That of a context; says when it is given something to run.
+struct TellingExecutor {
+    asio::io_context::executor_type inner;
+    const std::function<void()>* told;
+
+    template <class Function>
+    void execute(Function function) const {
+        (*told)();
+        asio::post(inner, std::move(function));
+    }
+    [[nodiscard]] asio::execution_context& query(asio::execution::context_t) const noexcept {
+        return inner.context();
+    }
+    [[nodiscard]] TellingExecutor require(asio::execution::blocking_t::never_t) const {
+        return *this;
+    }
+    bool operator==(const TellingExecutor&) const noexcept = default;
+};
+
+// Whoever it wakes may want the worker at once.
+TEST_CASE("an executor is given a completion with no lock held", "[process][async]") {
+    const Census census;
+    TestWorker worker{options_for(each_transport())};
+    worker.call(Nothing{});
+    asio::io_context context;
+    const auto kept_busy = asio::make_work_guard(context);
+    std::atomic<bool> free = false;
+    std::future<tether::WorkerState> looking;
+    const std::function<void()> told = [&] {
+        looking = std::async(std::launch::async, [&] { return worker.state(); });
+        free = looking.wait_for(10s) == std::future_status::ready;
+    };
+    worker.async_call(Nothing{}, asio::bind_executor(TellingExecutor{context.get_executor(), &told},
+                                                     [&](std::exception_ptr error) {
+                                                         CHECK_FALSE(error);
+                                                         context.stop();
+                                                     }));
+
+    context.run();
+
+    CHECK(free);
 }
 
 TEST_CASE("the handler's own executor", "[process][async]") {

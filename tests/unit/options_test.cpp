@@ -1,5 +1,5 @@
-#include <tether/detail/call_front.hpp>
 #include <tether/detail/options_check.hpp>
+#include <tether/detail/typed_call.hpp>
 #include <tether/options.hpp>
 
 #include <chrono>

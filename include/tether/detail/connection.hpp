@@ -222,7 +222,12 @@ public:
         read_available();
         Lock lock{mutex_};
         auto* call = calls_.find(number);
+        if (call != nullptr && !call->message.done()) {
+            channel_.settle(lock);       // it may be leaving at this moment
+            call = calls_.find(number);  // a blocking caller may have gone meanwhile
+        }
         if (call == nullptr || call->info.run_timeout == no_timeout) return;
+        if (!call->message.done()) return;  // no handler can have begun it
         const auto alive = call->keep_alive();
         give_up(*call, overrun(*call), lock);
     }

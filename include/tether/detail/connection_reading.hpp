@@ -35,15 +35,26 @@ struct Connection::Departure {
         if (leading) connection.leader_ = nullptr;
         std::erase(connection.followers_, &call);
         Waiter next;
-        try {
+        // Each by itself: the connection must not know the call any more, whatever fails for lack
+        // of memory.
+        attempt([&] {
             if (!call.message.done()) connection.release(call, lock);
+        });
+        attempt([&] {
             if (!call.settled) connection.forget(call);
-            next = connection.appoint_reader();
-        } catch (...) {  // out of memory; the next caller tries again
-        }
+        });
+        attempt([&] { next = connection.appoint_reader(); });  // else the next caller tries again
         lock.unlock();
         if (next != nullptr) next->notify_one();
     }
+    template <class Step>
+    static void attempt(Step step) noexcept {
+        try {
+            step();
+        } catch (...) {
+        }
+    }
+
     Connection& connection;
     BlockingCall& call;
     const bool& leading;

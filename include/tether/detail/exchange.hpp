@@ -1,5 +1,5 @@
 // Why: what a call sends and gets lies in storage of several kinds. It is kept from call to call,
-// so that a small call allocates nothing of its own.
+// so that a small blocking call allocates nothing of its own.
 #pragma once
 
 #include <tether/bytes.hpp>
@@ -52,7 +52,7 @@ struct Outcome {
             payload.assign(message.payload);
         }
         blobs.resize(message.blobs.size());
-        std::ranges::move(message.blobs, blobs.begin());
+        std::move(message.blobs.begin(), message.blobs.end(), blobs.begin());
     }
 
     [[nodiscard]] std::string_view bytes() const noexcept {
@@ -123,7 +123,11 @@ private:
 
     void give_back(Exchange* returned) noexcept {
         std::unique_ptr<Exchange> exchange{returned};
-        exchange->reset();
+        try {
+            exchange->reset();
+        } catch (...) {  // no memory: it is not kept
+            return;
+        }
         const std::unique_lock lock{mutex_, std::try_to_lock};
         if (lock && kept_.size() < most_kept) kept_.push_back(std::move(exchange));
     }

@@ -60,6 +60,7 @@ public:
                                          }};
         Lock lock{mutex_};
         submit(call);
+        const Departure departure{*this, call, lock};
         const auto ready = [&] { return call.settled || call.cancelled; };
         while (!call.settled) {
             if (call.cancelled) {
@@ -74,8 +75,9 @@ public:
 
     void launch(std::shared_ptr<AsyncCall> call) noexcept override {
         try {
-            const Lock lock{mutex_};
+            Lock lock{mutex_};
             submit(*call);
+            const Departure departure{*this, *call, lock};
             call->hold(call);  // nobody can settle it before the lock is released
             if (call->cancel_requested) return give_up(*call, errc::cancelled);
             if (call->deadline() == TimePoint::max()) return;
@@ -164,7 +166,32 @@ private:
         bool ending = false;
     };
 
+    // What an exception must not leave behind: a call that lives no longer.
+    struct Departure {
+        Departure(LoopbackCarrier& the_carrier, Call& the_call, Lock& the_lock)
+            : carrier(the_carrier), call(the_call), lock(the_lock) {}
+        Departure(const Departure&) = delete;
+        Departure& operator=(const Departure&) = delete;
+        ~Departure() {
+            if (std::uncaught_exceptions() == exceptions) return;
+            if (!lock.owns_lock()) lock.lock();
+            if (!call.settled) carrier.forget(call);
+        }
+        LoopbackCarrier& carrier;
+        Call& call;
+        Lock& lock;
+        const int exceptions = std::uncaught_exceptions();
+    };
+
     // --- With mutex_ held
+
+    void forget(const Call& call) noexcept {
+        if (current_ != nullptr) {
+            std::erase_if(current_->queue,
+                          [&](const auto& job) { return job->number == call.number; });
+        }
+        calls_.remove(call.number);
+    }
 
     void submit(Call& call) {
         if (stopped_) throw CallError(errc::stopped, "worker \"" + name() + "\" was stopped");

@@ -26,14 +26,12 @@ public:
     static constexpr std::size_t usual_storage = 240;
     static constexpr std::size_t prefix = FrameHeader::size + MessageHead::size;
 
-    OutgoingMessage() {
-        buffer_.reserve(usual_storage);
-        reset();
-    }
+    OutgoingMessage() { reset(); }
 
     // Keeps the storage, unless that is large.
     void reset() {
         if (buffer_.capacity() > kept_storage) std::string{}.swap(buffer_);
+        if (buffer_.capacity() < usual_storage) buffer_.reserve(usual_storage);
         buffer_.assign(prefix, '\0');
         blobs_.clear();
         total_ = body_at_ = frame_end_ = header_at_ = blob_at_ = blob_offset_ = 0;

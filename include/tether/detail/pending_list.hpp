@@ -7,6 +7,7 @@
 #include <tether/detail/runtime.hpp>
 
 #include <asio/execution_context.hpp>
+#include <asio/strand.hpp>
 
 #include <memory>
 #include <mutex>
@@ -73,7 +74,11 @@ public:
     inline static asio::execution_context::id id;
 
     explicit PendingService(asio::execution_context& context)
-        : asio::execution_context::service(context) {}
+        : asio::execution_context::service(context) {
+        // Services are shut down in the reverse order of their making: until this one is, what is
+        // still posted to a strand must find the strands alive. There is no public name for them.
+        asio::use_service<asio::detail::strand_executor_service>(context);
+    }
 
     static std::shared_ptr<PendingList> list_of(asio::execution_context& context) {
         return asio::use_service<PendingService>(context).list_;

@@ -326,11 +326,11 @@ private:
     }
 
     void kill_later(errc cause, const std::string& text, Duration patience) {
+        const auto when = deadline_after(Clock::now(), patience);
         const std::scoped_lock watching{watching_};
-        if (!watches_) return;
+        if (!watches_ || when == TimePoint::max()) return;
         last_reason_ = {cause, text};
-        at(watches_->lost, deadline_after(Clock::now(), patience),
-           [](Session& session) { session.kill_at_last(); });
+        at(watches_->lost, when, [](Session& session) { session.kill_at_last(); });
     }
 
     void signal(int number) {

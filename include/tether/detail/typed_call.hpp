@@ -16,12 +16,10 @@
 
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
