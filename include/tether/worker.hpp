@@ -151,10 +151,10 @@ public:
     /// `request` is kept until then. `options` as for `call`. `token` is any Asio completion token
     /// with the signature `void(std::exception_ptr, R::Response)`, or `void(std::exception_ptr)`
     /// where the response is `void`. The exception, when not null, is what `call` would throw;
-    /// `would_deadlock` does not occur. Never completes inside this function. The completion runs
-    /// on the handler's associated executor, else on `get_executor()`; both are kept busy until
-    /// then. The handler is kept in memory from its associated allocator, which has all of it back
-    /// before the handler is called.
+    /// `would_deadlock` does not occur. Never completes inside this function, and calls complete
+    /// in no particular order. The completion runs on the handler's associated executor, else on
+    /// `get_executor()`; both are kept busy until then. The handler is kept in memory from its
+    /// associated allocator, which has all of it back before the handler is called.
     ///
     ///     worker.async_call(request, [](std::exception_ptr error, Diagnostics result) {});
     ///
