@@ -117,6 +117,10 @@ TEST_CASE("a small call allocates nothing", "[process][call]") {
     CHECK(std::system(TETHER_HOSTS_DIR "/allocations") == 0);
 }
 
+TEST_CASE("any allocation of a call may fail", "[process][call]") {
+    CHECK(std::system(TETHER_HOSTS_DIR "/starved") == 0);
+}
+
 TEST_CASE("a worker outlives the thread that started it", "[process][call][F27]") {
     const Census census;
     std::optional<TestWorker> worker;
