@@ -6,6 +6,7 @@
 #include <tether/tether.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -87,7 +88,7 @@ void async_call(AnyWorker& worker, const Echo& request, int allocations) {
         };
         starve(allocations, [&] { worker.async_call(request, std::move(handler)); });
     }
-    ended.wait();
+    if (ended.wait_for(std::chrono::seconds{30}) != std::future_status::ready) std::abort();
 }
 
 /// False: no call in this process fails any more, and yet one does.
