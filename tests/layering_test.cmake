@@ -8,7 +8,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # <layer> <regular expression for the path below tether/>: the first that matches counts.
 set(layers
-    "0 ^(version|config|fwd|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
+    "0 ^(version|config|fwd|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
     "0 ^detail/(binary|blob_scope|block_cache|call_control|error_category|exit_words|handles)\\.hpp$"
     "0 ^detail/(options_check|platform_memory|remote_cause)\\.hpp$"
     "0 ^detail/posix/memory\\.hpp$"

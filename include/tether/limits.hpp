@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/duration.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -24,8 +25,9 @@ struct Limits {
     std::optional<std::uint64_t> memory_bytes{};
 
     /// Processor time of the whole process since it was started, all its threads together; then the
-    /// system ends it, on POSIX by `SIGXCPU`, and a second later by `SIGKILL` (`RLIMIT_CPU`).
-    std::optional<std::chrono::seconds> cpu_time{};
+    /// system ends it, on POSIX by `SIGXCPU`, and a second later by `SIGKILL` (`RLIMIT_CPU`). In
+    /// whole seconds, rounded up.
+    std::optional<Duration> cpu_time{};
 
     /// The size of a core dump, in bytes; 0 for none. POSIX: `RLIMIT_CORE`.
     std::optional<std::uint64_t> core_bytes{};
@@ -46,7 +48,10 @@ struct Limits {
     if (const auto bytes = limits.memory_bytes) {
         add("memory " + std::to_string(*bytes / (1024 * 1024)) + " MiB");
     }
-    if (limits.cpu_time) add("CPU time " + std::to_string(limits.cpu_time->count()) + " s");
+    if (const auto time = limits.cpu_time) {
+        const auto seconds = std::chrono::ceil<std::chrono::seconds>(*time);
+        add("CPU time " + std::to_string(seconds.count()) + " s");
+    }
     if (limits.core_bytes) add("core dump " + std::to_string(*limits.core_bytes) + " bytes");
     if (limits.nice) add("nice " + std::to_string(*limits.nice));
     return text;

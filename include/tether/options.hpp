@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/duration.hpp>
 #include <tether/limits.hpp>
 #include <tether/logging.hpp>
 
@@ -19,13 +20,6 @@
 #include <vector>
 
 TETHER_NAMESPACE_BEGIN
-
-/// A length of time, in nanoseconds. Every coarser `std::chrono` duration with integral ticks
-/// converts to it. Time is measured by `std::chrono::steady_clock`.
-using Duration = std::chrono::nanoseconds;
-
-/// Accepted wherever a timeout is: wait for ever. So is any other that is too long to ever end.
-inline constexpr Duration no_timeout = Duration::max();
 
 /// The way the parent and its worker are connected.
 enum class Transport : std::uint8_t {
@@ -197,8 +191,9 @@ private:
 ///
 ///     tether::Worker<LintProtocol> worker{{.name = "lint", .call_timeout = 10s}};
 ///
-/// The worker keeps a copy. What makes no sense, such as a negative time or a null byte in a text,
-/// is refused by the constructor with `std::invalid_argument`, which names the member.
+/// The worker keeps a copy. Times are `std::chrono` durations of any kind, see `Duration`; one that
+/// is too long to ever end never does. What makes no sense, such as a negative time or a null byte
+/// in a text, is refused by the constructor with `std::invalid_argument`, which names the member.
 struct WorkerOptions {
     /// What logs and errors call this worker; at most 256 bytes. Empty: the file name of the
     /// program.

@@ -23,7 +23,7 @@ TETHER_NAMESPACE_BEGIN
 /// - `name` is what the other side, logs and errors call it; unique within its protocol.
 /// - `Response` is what the handler returns; with `void`, an answer says only that it is done. A
 ///   type that the codec can convert, like the request, with a default constructor.
-/// - `timeout` is the default for this request: a `std::chrono` duration with integral ticks, or
+/// - `timeout` is the default for this request: any `std::chrono` duration, or
 ///   `tether::no_timeout`. `CallOptions::timeout` decides before it. Without one,
 ///   `WorkerOptions::call_timeout` counts.
 /// - `idempotent` says that doing it twice is as good as once. Only then is it sent again, once,

@@ -5,6 +5,7 @@
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
 #include <tether/direct_codec.hpp>
+#include <tether/duration.hpp>
 #include <tether/errc.hpp>
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>

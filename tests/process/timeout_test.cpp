@@ -285,6 +285,33 @@ TEST_CASE("no timeout is no timeout, and huge ones do not wrap", "[process][time
     CHECK(how(worker.stop()) == exited_well);
 }
 
+TEST_CASE("a timeout of any duration is never shorter than it says", "[process][timeout][F95]") {
+    const Census census;
+    const auto forever = std::chrono::milliseconds::max();
+    auto options = options_for(each_transport());
+    options.start_timeout = forever;
+    options.call_timeout = std::chrono::hours{24L * 365 * 300};
+    options.stop = {.drain = forever, .terminate = forever};
+    options.orphan_grace = forever;
+    options.restart = {.window = forever, .max_pause = forever};
+    options.stuck = {.grace = forever, .silence = forever, .heartbeat = forever};
+    options.idle_timeout = forever;
+    options.limits.cpu_time = forever;
+    TestWorker worker{options};
+
+    CHECK(worker.call(TimeLeft{}) == -1);
+    CHECK(worker.call(TimeLeft{}, {.timeout = forever}) == -1);
+    CHECK(worker.call(TimeLeft{}, {.run_timeout = std::chrono::seconds::max()}) == -1);
+    CHECK(worker
+              .async_call(TimeLeft{}, {.timeout = std::chrono::duration<float>::max()},
+                          asio::use_future)
+              .get() == -1);
+    const auto left = worker.call(TimeLeft{}, {.timeout = 100.5s});
+    CHECK(left > 50'000);
+    CHECK(left <= 100'500);
+    CHECK(how(worker.stop()) == exited_well);
+}
+
 TEST_CASE("no time is no time", "[process][timeout]") {
     const Census census;
     const TemporaryFolder folder;

@@ -34,6 +34,13 @@ TEST_CASE("a deadline neither wraps nor lies in the past", "[F42]") {
     CHECK(deadline_after(TimePoint::max(), 0s) == TimePoint::max());
 }
 
+TEST_CASE("a multiple does not wrap", "[F95]") {
+    CHECK((times(6, 10s) == 60s));
+    CHECK((times(6, no_timeout) == no_timeout));
+    CHECK((times(2, no_timeout / 2 + 1ns) == no_timeout));
+    CHECK((times(2, -5s) == -10s));
+}
+
 TEST_CASE("the first restart has no pause, the next ones double", "[F56]") {
     RestartBudget budget{{.budget = 10, .window = 60s, .initial_pause = 100ms, .max_pause = 700ms}};
     CHECK(budget.next_start() <= start);

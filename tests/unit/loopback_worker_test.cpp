@@ -254,7 +254,7 @@ TEST_CASE_METHOD(FreshStage, "no time at all is no time", "[F42]") {
     CHECK(stage().entered.value() == 0);  // it was not asked at all
 }
 
-TEST_CASE("the deadline reaches the handler, and the nearest setting counts", "[F42]") {
+TEST_CASE("the deadline reaches the handler, and the nearest setting counts", "[F42][F95]") {
     Worker worker{WorkerOptions{.call_timeout = 1h}};
     const auto left = worker.call(TimeLeft{});
     CHECK(left > 3'000'000);
@@ -263,7 +263,9 @@ TEST_CASE("the deadline reaches the handler, and the nearest setting counts", "[
     CHECK(worker.call(TimeLeftOfTen{}, {.timeout = 30min}) > 1'000'000);
     CHECK(worker.call(TimeLeft{}, {.timeout = tether::no_timeout}) == -1);
     CHECK(worker.call(TimeLeft{}, {.timeout = 24h * 365}) > std::int64_t{364} * 24 * 3600 * 1000);
-    Worker patient{WorkerOptions{.call_timeout = tether::no_timeout}};
+    CHECK(worker.call(TimeLeft{}, {.timeout = std::chrono::milliseconds::max()}) == -1);
+    CHECK(worker.call(TimeLeft{}, {.timeout = 1800.5s}) > 1'000'000);
+    Worker patient{WorkerOptions{.call_timeout = std::chrono::hours::max()}};
     CHECK(patient.call(TimeLeft{}) == -1);
     CHECK(patient.call(TimeLeftOfTen{}) > 0);
 }

@@ -3,7 +3,9 @@
 #include <tether/options.hpp>
 
 #include <chrono>
+#include <limits>
 #include <optional>
+#include <ratio>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -30,6 +32,16 @@ struct Timed {
     using Response = void;
     static constexpr auto timeout = std::chrono::seconds{30};
     static constexpr bool idempotent = true;
+};
+struct Fraction {
+    static constexpr std::string_view name = "fraction";
+    using Response = void;
+    static constexpr auto timeout = std::chrono::duration<float, std::ratio<60>>{1.5F};
+};
+struct Endless {
+    static constexpr std::string_view name = "endless";
+    using Response = void;
+    static constexpr auto timeout = std::chrono::hours::max();
 };
 
 static_assert(std::is_aggregate_v<WorkerOptions>);
@@ -79,6 +91,28 @@ TEST_CASE("the defaults and every sensible change are accepted") {
                    .max_message_bytes = 4096})
               .empty());
     CHECK(refusal({.start_timeout = tether::no_timeout}).empty());
+}
+
+TEST_CASE("durations of any length and kind are accepted, and none wraps", "[F95]") {
+    const auto forever = std::chrono::milliseconds::max();
+    const WorkerOptions options{
+        .start_timeout = 0.5s,
+        .call_timeout = forever,
+        .stop = {.drain = std::chrono::hours{24L * 365 * 300}, .terminate = forever},
+        .orphan_grace = std::chrono::seconds::max(),
+        .restart = {.window = forever, .initial_pause = 0.1s, .max_pause = forever},
+        .stuck = {.grace = forever, .silence = forever, .heartbeat = 2.5s},
+        .idle_timeout = std::chrono::duration<unsigned>::max(),
+        .limits = {.cpu_time = std::chrono::hours::max()}};
+    CHECK(refusal(options).empty());
+    CHECK((options.start_timeout == 500ms));
+    CHECK((options.call_timeout == tether::no_timeout));
+    CHECK((options.idle_timeout > 24h * 365 * 136));
+    CHECK(refusal({.spin = 0.0005s}).empty());
+    const std::chrono::duration<double> none{std::numeric_limits<double>::quiet_NaN()};
+    CHECK(tether_test::contains(refusal({.call_timeout = none}), "call_timeout is not positive"));
+    CHECK(tether_test::contains(refusal({.orphan_grace = std::chrono::seconds::min()}),
+                                "orphan_grace is negative"));
 }
 
 TEST_CASE("options that contradict each other are named") {
@@ -139,6 +173,18 @@ TEST_CASE("the call's timeout counts before the request's before the worker's", 
     const auto forever = tether::detail::TimePoint::max();
     CHECK(call_info<Timed>(0, {.timeout = tether::no_timeout}, 100s).deadline == forever);
     CHECK(call_info<Plain>(0, {}, tether::no_timeout).deadline == forever);
+    for (const tether::Duration longest :
+         {tether::Duration{std::chrono::milliseconds::max()},
+          tether::Duration{std::chrono::duration<double>{1e300}}}) {
+        CHECK(call_info<Plain>(0, {.timeout = longest}, 100s).deadline == forever);
+    }
+    CHECK(call_info<Plain>(0, {.timeout = std::chrono::seconds::max()}, 1s).deadline == forever);
+    CHECK(call_info<Plain>(0, {}, std::chrono::hours::max()).deadline == forever);
+    const auto fraction = call_info<Plain>(0, {.timeout = 0.5s, .run_timeout = 0.25s}, 100s);
+    CHECK((fraction.deadline - fraction.made == 500ms));
+    CHECK((fraction.run_timeout == 250ms));
+    CHECK(seconds(call_info<Fraction>(0, {}, 100s)) == 90);
+    CHECK(call_info<Endless>(0, {}, 100s).deadline == forever);
     CHECK(call_info<Timed>(3, {}, 1s).idempotent);
     CHECK_FALSE(call_info<Plain>(3, {}, 1s).idempotent);
     CHECK(call_info<Plain>(3, {}, 1s).index == 3u);

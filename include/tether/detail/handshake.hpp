@@ -77,7 +77,9 @@ inline constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::ma
 
 inline void write_limits(BinaryWriter& out, const Limits& limits) {
     out.number(limits.memory_bytes.value_or(no_limit));
-    out.number(limits.cpu_time ? static_cast<std::uint64_t>(limits.cpu_time->count()) : no_limit);
+    const auto seconds =
+        std::chrono::ceil<std::chrono::seconds>(limits.cpu_time.value_or(Duration::zero()));
+    out.number(limits.cpu_time ? static_cast<std::uint64_t>(seconds.count()) : no_limit);
     out.number(limits.core_bytes.value_or(no_limit));
     out.number(limits.nice ? static_cast<std::uint64_t>(*limits.nice + 20) : no_limit);
 }
@@ -90,7 +92,7 @@ inline Limits read_limits(BinaryReader& in) {
     Limits limits;
     limits.memory_bytes = next();
     if (const auto seconds = next()) {
-        limits.cpu_time = std::chrono::seconds{static_cast<std::int64_t>(*seconds)};
+        limits.cpu_time = std::chrono::duration<std::uint64_t>{*seconds};
     }
     limits.core_bytes = next();
     if (const auto nice = next())

@@ -23,6 +23,11 @@ inline TimePoint deadline_after(TimePoint now, Duration duration) noexcept {
     return now + std::max(duration, Duration::zero());
 }
 
+// Several times a duration, where overflow is for ever.
+inline Duration times(std::int64_t count, Duration duration) noexcept {
+    return duration > Duration::max() / count ? Duration::max() : count * duration;
+}
+
 // As on the wire, where nothing is negative.
 inline std::uint64_t to_microseconds(Duration duration) noexcept {
     const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
@@ -70,7 +75,7 @@ private:
         if (failures_.size() < 2) return Duration::zero();
         auto pause = std::max(policy_.initial_pause, Duration::zero());
         for (std::size_t i = 2; i < failures_.size() && pause < policy_.max_pause; ++i) {
-            pause = pause > policy_.max_pause - pause ? policy_.max_pause : 2 * pause;
+            pause = times(2, pause);
         }
         return std::min(pause, policy_.max_pause);
     }

@@ -72,7 +72,7 @@ private:
     void check_limits() const {
         const auto& limits = options_.limits;
         if (limits.memory_bytes == std::uint64_t{0}) refuse("limits.memory_bytes is 0");
-        if (limits.cpu_time && limits.cpu_time->count() <= 0) {
+        if (limits.cpu_time && *limits.cpu_time <= Duration::zero()) {
             refuse("limits.cpu_time is not positive");
         }
         if (limits.nice && (*limits.nice < -20 || *limits.nice > 19)) {

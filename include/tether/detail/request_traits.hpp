@@ -59,8 +59,8 @@ template <class R>
 constexpr std::optional<Duration> request_timeout() noexcept {
     if constexpr (has_timeout<R>) {
         static_assert(std::is_convertible_v<decltype(R::timeout), Duration>,
-                      "the timeout of a request type must be a std::chrono duration with integral "
-                      "ticks, such as 2500ms");
+                      "the timeout of a request type must be a std::chrono duration, such as "
+                      "2500ms or 2.5s");
         return Duration{R::timeout};
     }
     return std::nullopt;

@@ -179,7 +179,7 @@ inline void Session::on_silence() {
         const bool patient =
             is_stopped() ||
             (is_dumping_core() &&
-             Clock::now() < deadline_after(*unheard_since_, 6 * stuck_policy_.silence));
+             Clock::now() < deadline_after(*unheard_since_, times(6, stuck_policy_.silence)));
         if (patient) return await_guard(Clock::now());
     }
     on_hang("its guard thread has not answered for " +

@@ -68,7 +68,8 @@ inline void apply_limits(const Limits& limits) {
     }
     if (limits.cpu_time) {
         // The signal at the soft limit says what happened; SIGKILL at the hard one does not.
-        const auto seconds = static_cast<std::uint64_t>(limits.cpu_time->count());
+        const auto time = std::chrono::ceil<std::chrono::seconds>(*limits.cpu_time);
+        const auto seconds = static_cast<std::uint64_t>(time.count());
         set_limit(RLIMIT_CPU, "CPU time (RLIMIT_CPU)", seconds, seconds + 1);
     }
     if (const auto bytes = limits.core_bytes) {

@@ -1,4 +1,4 @@
-// expect: the timeout of a request type must be a std::chrono duration with integral ticks
+// expect: the timeout of a request type must be a std::chrono duration
 #include <tether/worker.hpp>
 
 using namespace std::chrono_literals;
@@ -7,9 +7,9 @@ struct Ping {
     static constexpr std::string_view name = "ping";
     using Response = int;
 #ifdef TETHER_COMPILE_FAIL_FIX
-    static constexpr auto timeout = 2500ms;
-#else
     static constexpr auto timeout = 2.5s;
+#else
+    static constexpr auto timeout = 2.5;
 #endif
 };
 
