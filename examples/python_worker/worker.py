@@ -304,8 +304,14 @@ def answer(guard, index, number, payload):
 
 def main():
     mark = os.environ.pop("TETHER_WORKER", None)
-    if mark is None or mark != f"1:{os.fstat(3).st_ino}":
+    if mark is None:
         sys.exit("This is a Tether worker. The program that uses it starts it.")
+    try:
+        lost = mark != f"1:{os.fstat(3).st_ino}"
+    except OSError:
+        lost = True
+    if lost:
+        sys.exit("This worker lost descriptor 3: a program in between must pass on those from 3 on.")
     sys.stdout.reconfigure(line_buffering=True)
     guard = Guard()
     for fd in range(3, 5 + guard.has_parent):

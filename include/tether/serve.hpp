@@ -21,7 +21,8 @@ TETHER_NAMESPACE_BEGIN
 ///         // the program itself
 ///     }
 ///
-/// Otherwise it returns nothing at once, for the price of one `getenv`. In a worker it constructs
+/// Otherwise it returns nothing at once, for the price of one `getenv` and one system call. In a
+/// worker it constructs
 /// the handler whose protocol the parent asked for, serves on this thread until it is stopped or
 /// the parent is gone, destroys the handler, and returns the exit code for `main` to return: 0, or
 /// 1 when it could not serve, which stderr or the parent's error explains. What stands before this
@@ -41,6 +42,11 @@ TETHER_NAMESPACE_BEGIN
 /// - takes the environment variable `TETHER_WORKER` away, so that a handler may have workers of its
 ///   own.
 ///
+/// **Programs in between** (a shell, `env`, `sudo`, Python's `subprocess`) must pass on the
+/// descriptors from 3 on, and should pass on the environment. A process that was to be a worker and
+/// lost its control channel on the way becomes no host by mistake: this says on stderr what is
+/// missing and how to pass it on, and returns 1. A `Worker` there throws `errc::hook_missing`.
+///
 /// The arguments are not looked at; they are the program's own, as `WorkerOptions::arguments` set
 /// them. Throws nothing that comes from a handler: a constructor that throws is reported to the
 /// parent as `errc::start_failed`. Throws `std::system_error` where the system has neither a thread
@@ -50,7 +56,9 @@ template <class... Handlers>
                                                  [[maybe_unused]] char** argv) {
     static_assert(sizeof...(Handlers) != 0, "name at least one handler");
     static_assert((detail::check_handler<Handlers>() && ...));
-    if (!detail::is_unclaimed_worker()) return std::nullopt;
+    const auto origin = detail::origin_of_process();
+    if (origin == detail::Origin::other) return std::nullopt;
+    if (origin == detail::Origin::lost_worker) return detail::refuse_lost_worker();
     const std::array types{detail::handler_type<Handlers>()...};
     return detail::WorkerMain{types}.run();
 }

@@ -53,6 +53,7 @@ void any_bootstrap(ByteSource in) {
     made.concurrency = in.number<std::uint32_t>();
     made.max_message_bytes = in.number<std::uint64_t>();
     made.spin_us = in.number<std::uint64_t>();
+    made.depth = in.number<std::uint32_t>();
     if (const auto memory = in.number<std::uint64_t>(); memory != 0) {
         made.limits.memory_bytes = memory == no_limit ? 0 : memory;
         made.limits.nice = static_cast<int>(memory % 40) - 20;

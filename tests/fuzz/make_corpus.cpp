@@ -142,6 +142,7 @@ void handshake(const Corpus& corpus) {
     other[other.size() - 32] = '\xff';
     corpus.add("bootstrap-flags", '\1' + other);
     made.spin_us = 30;
+    made.depth = 2;
     made.limits.nice = 5;
     corpus.add("bootstrap-all", '\1' + made.encode());
     corpus.add("fields",

@@ -9,6 +9,8 @@
 //   other-version     ... another version          other-messages   ... the same, other requests
 //   wait-in-constructor GATE    throw    throw-nested
 //   wait-in-destructor GATE     print-in-destructor
+//   nested            has a worker of its own kind, whose Count it adds to its own
+//   nested emptied    the same, each with an emptied environment
 //
 // With TETHER_TEST_EARLY in its environment it prints that before main.
 
@@ -241,6 +243,7 @@ public:
     Misbehaving() {
         if (argument(0) == "throw") throw std::runtime_error("no rules were found");
         if (argument(0) == "throw-nested") throw_as_told("nested");
+        if (argument(0) == "nested") start_nested();
         if (argument(0) == "wait-in-constructor") {
             const GateVisitor gate{argument(1)};
             gate.say(Gate::entered);
@@ -272,7 +275,9 @@ public:
 
     void handle(const Nothing&, tether::CallContext<Nothing>&) override {}
 
-    std::int64_t handle(const Count&, tether::CallContext<Count>&) override { return ++count_; }
+    std::int64_t handle(const Count&, tether::CallContext<Count>&) override {
+        return ++count_ + count_of_nested();
+    }
 
     bool handle(const Await& request, tether::CallContext<Await>& call) override {
         const GateVisitor gate{request.gate};
@@ -410,7 +415,28 @@ public:
     }
 
 private:
+    void start_nested() {
+        tether::WorkerOptions options{.arguments = arguments};
+        if (argument(1) == "emptied") {
+            options.program = "/usr/bin/env";
+            options.arguments.insert(options.arguments.begin(),
+                                     {"-i", std::filesystem::read_symlink("/proc/self/exe")});
+        }
+        nested_.emplace(options);
+    }
+
+    std::int64_t count_of_nested() {
+        if (!nested_) return 0;
+        try {
+            return nested_->call(Count{});
+        } catch (const tether::CallError& error) {
+            say_on_stderr(std::string{error.what()} + "\n");
+            return 0;
+        }
+    }
+
     std::atomic<std::int64_t> count_{0};
+    std::optional<tether::Worker<TestProtocol>> nested_;
 };
 
 template <class Protocol>

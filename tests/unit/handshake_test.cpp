@@ -103,6 +103,7 @@ TEST_CASE("a bootstrap is read as it was written") {
     only_one.listening = only_one.mark_severity = only_one.has_parent = false;
     only_one.limits.nice = 7;
     only_one.spin_us = 15;
+    only_one.depth = 3;
     const auto flags = Bootstrap::decode(only_one.encode());
     REQUIRE(flags);
     CHECK_FALSE(flags->listening);
@@ -111,6 +112,7 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK_FALSE(flags->has_parent);
     CHECK(flags->limits == only_one.limits);
     CHECK(flags->spin_us == 15);
+    CHECK(flags->depth == 3);
 }
 
 TEST_CASE("a bootstrap or greeting that is cut, prolonged or foreign is none", "[F6]") {

@@ -69,6 +69,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     bootstrap.orphan_grace_us = to_microseconds(options.orphan_grace);
     bootstrap.limits = options.limits;
     bootstrap.parent_pid = static_cast<std::uint64_t>(::getpid());
+    bootstrap.depth = own_depth() + 1;
     return bootstrap;
 }
 
@@ -91,6 +92,17 @@ inline void send_hello(int fd, const Bootstrap& bootstrap) {
     send_whole(fd, hello.rest_of_frame(), "send the hello");
 }
 
+// A handler with a worker of its own protocol as a member starts processes without end.
+inline void check_depth(const WorkerOptions& options) {
+    if (own_depth() < most_depth) return;
+    throw CallError(
+        errc::start_failed,
+        "worker \"" + worker_name(options) +
+            "\" could not be started: workers within workers are " + std::to_string(own_depth()) +
+            " deep here already; does a handler start a worker of its own kind? (" +
+            depth_variable + " counts, the limit is " + std::to_string(most_depth) + ")");
+}
+
 inline SpawnPlan make_plan(const WorkerOptions& options) {
     SpawnPlan plan;
     plan.program = resolve_program(options.program);
@@ -100,9 +112,11 @@ inline SpawnPlan make_plan(const WorkerOptions& options) {
     return plan;
 }
 
-// Starts the worker's process. Throws a std::system_error whose text names the step that failed.
+// Starts the worker's process. Throws a std::system_error whose text names the step that failed, or
+// a CallError.
 inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& protocol,
                              std::uint64_t generation, OutputPump& output) {
+    check_depth(options);
     auto plan = make_plan(options);
     auto endpoint = make_endpoint(options.transport);
     auto control = make_socket_pair("socketpair for the control channel");
@@ -119,6 +133,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
 
     auto changes = options.environment;
     changes[worker_variable] = worker_mark(control.second.get());
+    changes[depth_variable] = std::to_string(bootstrap.depth);
     plan.environment = changed_environment(changes);
     plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
                         endpoint.child.get()};

@@ -26,6 +26,7 @@ public:
     // Sends the record, or keeps it. False: something is left, send nothing when there is room.
     bool send(std::string_view record) {
         const std::scoped_lock lock{mutex_};
+        spoken_ = true;
         unsent_ += record;
         return flush();
     }
@@ -34,13 +35,15 @@ public:
     bool send_unless_behind(std::string_view record) {
         const std::scoped_lock lock{mutex_};
         if (!unsent_.empty()) return true;  // whoever kept those watches for room
+        spoken_ = true;
         unsent_ += record;
         return flush();
     }
 
     struct Received {
-        bool open = true;    // the worker has not closed its end
-        bool heard = false;  // its guard said something
+        bool open = true;     // the worker has not closed its end
+        bool unread = false;  // it has, without having read its bootstrap
+        bool heard = false;   // its guard said something
         std::optional<StartFailure> failure{};
         std::vector<std::uint64_t> running{};  // requests whose handlers still run
         std::vector<std::uint64_t> overran{};  // requests whose handlers ran too long
@@ -54,6 +57,8 @@ public:
             const MutableBuffer space{in_.space(), in_.space_size()};
             const auto size = receive_some(socket_.get(), {&space, 1}, MSG_DONTWAIT);
             result.open = size > 0 || (size < 0 && would_block());
+            // The kernel tells an end that left something unread from others.
+            if (size < 0 && errno == ECONNRESET && !spoken_) result.unread = true;
             if (size <= 0) break;
             in_.received(static_cast<std::size_t>(size));
             while (const auto record = in_.next()) {
@@ -100,6 +105,7 @@ private:
     Descriptor socket_;
     ControlReader in_;
     std::string unsent_;
+    bool spoken_ = false;  // more was sent than the bootstrap
 };
 
 }  // namespace detail

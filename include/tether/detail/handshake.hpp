@@ -117,6 +117,7 @@ struct Bootstrap {
     std::uint64_t parent_pid = 0;
     Limits limits{};
     std::uint64_t spin_us = 0;
+    std::uint32_t depth = 0;  // of this worker in workers of workers; 0: not told
 
     [[nodiscard]] std::string encode() const {
         std::string bytes;
@@ -126,11 +127,13 @@ struct Bootstrap {
         protocol.write(out);
         const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
                            (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
-                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U);
+                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
+                           (depth != 0 ? 64U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
         if (spin_us != 0) out.number(spin_us);
+        if (depth != 0) out.number(depth);
         return bytes;
     }
 
@@ -156,6 +159,7 @@ struct Bootstrap {
         result.parent_pid = in.number<std::uint64_t>();
         if ((flags & 16) != 0) result.limits = read_limits(in);
         if ((flags & 32) != 0) result.spin_us = in.number<std::uint64_t>();
+        if ((flags & 64) != 0) result.depth = in.number<std::uint32_t>();
         if (!in.at_end()) return std::nullopt;
         return result;
     }
@@ -235,6 +239,12 @@ inline std::string control_record(ControlType type, std::string_view content = {
         .number(static_cast<std::uint8_t>(type))
         .raw(content);
     return bytes;
+}
+
+// Whether a channel's first bytes are those of a bootstrap record, of whatever version.
+inline bool begins_with_bootstrap(std::string_view bytes) noexcept {
+    if (bytes.size() < 13 || bytes[4] != static_cast<char>(ControlType::bootstrap)) return false;
+    return load_le<std::uint64_t>(bytes.data() + 5) == wire_magic;
 }
 
 // A record about one request. Without allocating, for the guard.

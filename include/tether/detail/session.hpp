@@ -27,6 +27,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -227,6 +228,7 @@ private:
     }
     // Most likely it is about to end. If not, it is of no use any more.
     void on_lost(const std::string& text) override {
+        if (never_began_.load()) return;
         kill_later(errc::framing, text,
                    std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
     }
@@ -289,9 +291,19 @@ private:
             kill(received.failure->cause, received.failure->text);
         }
         if (received.heard) on_heard();
+        if (received.unread) on_never_began();
         for (const auto number : received.running) on_still_running(number);
         for (const auto number : received.overran) connection_.on_overrun(number);
         return received.open;
+    }
+
+    // A process that goes on without the channel is none that could serve. One that is ending has
+    // its moment to end.
+    void on_never_began() {
+        never_began_.store(true);
+        if (!connection_.ready()) {
+            kill_later(errc::start_failed, never_began, std::chrono::milliseconds{100});
+        }
     }
 
     void ask_to_stop() {
@@ -380,7 +392,7 @@ private:
         connection_.close();
         const auto why = reason();
         const bool ready = connection_.ready();
-        auto [cause, text, expected] = verdict(why, ended_->status, ready);
+        auto [cause, text, expected] = verdict(why, ended_->status, ready, !never_began_.load());
         const auto report = make_report(*ended_, std::move(tail));
         report->killed_from_outside = !why && ended_->status.signal() == SIGKILL;
         report->note = std::move(text);
@@ -467,6 +479,7 @@ private:
     ChildProcess process_;
 
     ControlLink control_;
+    std::atomic<bool> never_began_{false};  // its process closed the channel unread
 
     HostMutex output_mutex_;
     std::unique_ptr<OutputPump> output_;

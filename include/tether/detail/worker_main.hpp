@@ -42,11 +42,13 @@ public:
         auto bootstrap = read_bootstrap(worker_fd::control, control_in);
         if (!bootstrap) return 1;
         bootstrap_ = std::move(*bootstrap);
+        set_own_depth(bootstrap_.depth);
         bootstrap_.concurrency = std::max(1U, bootstrap_.concurrency);
         const bool has_parent = bootstrap_.has_parent;
         auto control = take_inherited(worker_fd::control);
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
+        if (!is_pidfd(parent.get())) parent.reset();  // it was closed on the way, and reused
         const auto identity = peer_identity(control.get());
 
         adopt_descendants();
@@ -88,6 +90,11 @@ private:
     }
 
     int serve(Descriptor connection, const PeerIdentity& identity) {
+        if (!is_socket(connection.get())) {
+            return refuse(errc::start_failed,
+                          describe_lost("descriptor " + std::to_string(worker_fd::connection) +
+                                        " is not its connection when it starts"));
+        }
         const auto* type = choose();
         if (type == nullptr) return refuse(errc::protocol_mismatch, describe_choice());
         Admission admission{bootstrap_, std::move(connection), identity, guard_->leaving_fd()};

@@ -7,6 +7,8 @@
 #include <tether/detail/platform.hpp>
 #include <tether/error.hpp>
 
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -21,12 +23,26 @@ namespace worker_fd {
 inline constexpr int control = 3;
 inline constexpr int connection = 4;
 inline constexpr int parent = 5;  // the parent's pidfd, where there is such a thing
+inline constexpr int last = parent;
 }  // namespace worker_fd
 
 // Set in a worker's environment until it is claimed: the layout's version and the inode of the
-// control channel, so that a process that merely inherited the variable does not take itself for a
-// worker.
+// control channel. Where the two do not fit, a program in between closed or replaced the channel.
 inline constexpr const char* worker_variable = "TETHER_WORKER";
+
+// How deep this process is in workers of workers; inherited by all that a worker starts.
+inline constexpr const char* depth_variable = "TETHER_DEPTH";
+inline constexpr unsigned most_depth = 16;
+
+inline unsigned own_depth() noexcept {
+    const char* text = std::getenv(depth_variable);
+    return text == nullptr ? 0 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
+// Where the variable was lost on the way.
+inline void set_own_depth(unsigned depth) {
+    if (depth > own_depth()) ::setenv(depth_variable, std::to_string(depth).c_str(), 1);
+}
 
 inline std::string worker_mark(int control_fd) {
     struct ::stat status {};
@@ -34,10 +50,41 @@ inline std::string worker_mark(int control_fd) {
     return "1:" + std::to_string(status.st_ino);
 }
 
-// Whether this process was started as a worker and has not said so yet. Costs one getenv in others.
-inline bool is_unclaimed_worker() {
+enum class Origin {
+    other,        // no worker, or one that has said so
+    worker,       // an unclaimed worker
+    lost_worker,  // it was to be one, but lost its control channel on the way
+};
+
+// The bootstrap itself is proof as well, where the environment was emptied on the way. Costs one
+// getenv and one system call in programs that are no workers.
+inline Origin origin_of_process() {
     const char* mark = std::getenv(worker_variable);
-    return mark != nullptr && mark == worker_mark(worker_fd::control);
+    if (mark != nullptr && mark == worker_mark(worker_fd::control)) return Origin::worker;
+    std::array<char, 16> bytes;
+    const auto size = peek(worker_fd::control, bytes.data(), bytes.size());
+    if (begins_with_bootstrap({bytes.data(), size})) return Origin::worker;
+    return mark != nullptr ? Origin::lost_worker : Origin::other;
+}
+
+inline bool is_unclaimed_worker() { return origin_of_process() != Origin::other; }
+
+// What a program between parent and worker must do; `what` it did not.
+inline std::string describe_lost(const std::string& what) {
+    return what + "; a program in between must pass on descriptors " +
+           std::to_string(worker_fd::control) + " to " + std::to_string(worker_fd::last) +
+           " and the environment: a shell without 3>&-, sudo -C " +
+           std::to_string(worker_fd::last + 1) +
+           ", Python's subprocess with pass_fds or close_fds=False";
+}
+
+// For a process of Origin::lost_worker.
+inline std::string describe_lost_channel() {
+    const std::string number = std::to_string(worker_fd::control);
+    return describe_lost("this process was started as a worker (" + std::string{worker_variable} +
+                         " is set), but descriptor " + number + " is " +
+                         (is_open(worker_fd::control) ? "not its control channel" : "closed")) +
+           ". If it is to be no worker, remove " + worker_variable + " from its environment";
 }
 
 inline constexpr std::string_view hook_line =
@@ -55,10 +102,19 @@ inline void report_missing_hook() {
 }
 
 [[noreturn]] inline void throw_missing_hook() {
+    if (origin_of_process() == Origin::lost_worker) {
+        throw CallError(errc::hook_missing, describe_lost_channel());
+    }
     report_missing_hook();
     throw CallError(errc::hook_missing,
                     "this process was started as a worker, but its main does not begin with " +
                         std::string{hook_line});
+}
+
+// The exit code of a process of Origin::lost_worker.
+inline int refuse_lost_worker() {
+    std::fprintf(stderr, "tether: %s\n", describe_lost_channel().c_str());
+    return 1;
 }
 
 }  // namespace detail

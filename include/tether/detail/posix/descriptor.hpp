@@ -89,6 +89,8 @@ private:
     std::array<Descriptor, 4> held_;
 };
 
+inline bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) != -1; }
+
 inline void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
 inline void set_non_blocking(int fd) noexcept {

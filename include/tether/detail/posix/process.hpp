@@ -53,6 +53,8 @@ inline int signal_pidfd([[maybe_unused]] int pidfd, [[maybe_unused]] int number,
 #endif
 }
 
+inline bool is_pidfd(int fd) noexcept { return signal_pidfd(fd, 0) == 0 || errno != EBADF; }
+
 // What a process left behind.
 struct Ended {
     ExitStatus status{};

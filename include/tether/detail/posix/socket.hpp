@@ -21,6 +21,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -47,6 +48,11 @@ inline Descriptor prepare_socket(int fd, const std::string& step) {
     ::setsockopt(socket.get(), SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
 #endif
     return socket;
+}
+
+inline bool is_socket(int fd) noexcept {
+    struct ::stat status {};
+    return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 inline Descriptor make_socket(int family, const std::string& step) {
@@ -81,6 +87,12 @@ inline ::ssize_t send_some(int fd, std::span<const ConstBuffer> buffers) noexcep
     message.msg_iov = parts.data();
     message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
     return retry([&] { return ::sendmsg(fd, &message, send_flags); });
+}
+
+// How much of what a socket has to read was copied, and left there to be read.
+inline std::size_t peek(int fd, char* data, std::size_t size) noexcept {
+    const auto got = retry([&] { return ::recv(fd, data, size, MSG_PEEK | MSG_DONTWAIT); });
+    return got > 0 ? static_cast<std::size_t>(got) : 0;
 }
 
 // From now on a receive that waits does so for the shortest time there is (a tick or two of the
