@@ -97,6 +97,11 @@ struct ExitReport {
     /// at that time is unknown.
     std::uint64_t peak_memory_bytes{};
 
+    /// It could not be ended, so that it may still run: SIGKILL was refused (`EPERM`, as after
+    /// `setuid` or in a sandbox) and it did not end itself when its control channel was closed, or
+    /// it hangs in the kernel. `status` is unknown then, and `note` names the step that failed.
+    bool left_behind{};
+
     /// It was killed by a SIGKILL that Tether did not send.
     bool killed_from_outside{};
 
@@ -119,7 +124,7 @@ struct ExitReport {
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
     std::string text = "worker \"" + report.worker + "\"";
     if (report.pid != 0) text += " (pid " + std::to_string(report.pid) + ")";
-    text += " " + to_string(report.status);
+    text += " " + (report.left_behind ? "could not be ended" : to_string(report.status));
     text += " after " + std::to_string(report.uptime.count()) + " ms";
     if (report.generation > 1) text += ", generation " + std::to_string(report.generation);
     if (report.peak_memory_bytes != 0) {

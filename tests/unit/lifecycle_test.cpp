@@ -119,8 +119,34 @@ TEST_CASE("the ladder takes each step once, when it is time") {
     CHECK(ladder.deadline() == start + 1500ms);
     CHECK(ladder.advance(start + 1200ms) == Step::none);
     CHECK(ladder.advance(start + 1500ms) == Step::kill);
+    CHECK(ladder.deadline() == start + 11500ms);
+    CHECK(ladder.advance(start + 11500ms) == Step::cut);
+    CHECK(ladder.deadline() == start + 14500ms);
+    CHECK(ladder.advance(start + 14500ms) == Step::give_up);
     CHECK(ladder.deadline() == TimePoint::max());
     CHECK(ladder.advance(start + 24h) == Step::none);
+}
+
+TEST_CASE("a step that is refused makes the next due at once", "[F91]") {
+    StopLadder ladder{{.drain = 1s, .terminate = 500ms}, Step::terminate};
+    CHECK(ladder.advance(start) == Step::terminate);
+    ladder.refused();
+    CHECK(ladder.advance(start) == Step::kill);
+    ladder.refused();
+    CHECK(ladder.advance(start) == Step::cut);
+    CHECK(ladder.advance(start) == Step::none);
+    CHECK(ladder.advance(start + 3s) == Step::give_up);
+}
+
+TEST_CASE("a wait goes on though the clock stands still", "[F103]") {
+    // The time that a wait sees grows by what the kernel's timeouts took, and by each look.
+    tether::detail::WaitClock clock;
+    const auto begin = clock.now();
+    clock.slept(10s);  // the clock has not moved by that much
+    CHECK(clock.now() >= begin + 10s);
+    CHECK(clock.now() < begin + 11s);
+    clock.slept(10s);
+    CHECK(clock.now() >= begin + 20s);
 }
 
 TEST_CASE("a late look takes one step, and its time counts from then") {
@@ -140,21 +166,21 @@ TEST_CASE("zero skips a step") {
 TEST_CASE("the ladder may begin anywhere, and may wait for ever") {
     StopLadder kill{{}, Step::kill};
     CHECK(kill.advance(start) == Step::kill);
-    CHECK(kill.advance(start + 1h) == Step::none);
+    CHECK(kill.advance(start + 1h) == Step::cut);
     StopLadder patient{{.drain = no_timeout, .terminate = 0s}, Step::ask};
     CHECK(patient.advance(start) == Step::ask);
     CHECK(patient.deadline() == TimePoint::max());
     CHECK(patient.advance(start + 24h * 365 * 100) == Step::none);
 }
 
-TEST_CASE("hurrying goes straight to the last step, once") {
+TEST_CASE("hurrying skips the friendly steps, once") {
     StopLadder before{{}, Step::ask};
     before.hurry();
     CHECK(before.deadline() <= start);
     CHECK(before.advance(start) == Step::kill);
     before.hurry();
     CHECK(before.advance(start) == Step::none);
-    CHECK(before.deadline() == TimePoint::max());
+    CHECK(before.deadline() == start + StopLadder::kill_patience);
 
     StopLadder within{{.drain = no_timeout, .terminate = no_timeout}, Step::ask};
     CHECK(within.advance(start) == Step::ask);

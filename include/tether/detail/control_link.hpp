@@ -73,6 +73,13 @@ public:
         return result;
     }
 
+    // Ends both directions: the worker's guard then ends the worker, and one that is stopped runs
+    // again. A copy of the descriptor that leaked by a fork changes nothing.
+    void cut() noexcept {
+        const std::scoped_lock lock{mutex_};
+        if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+    }
+
     void close() noexcept {
         const std::scoped_lock lock{mutex_};
         socket_.reset();

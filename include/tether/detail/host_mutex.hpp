@@ -36,9 +36,13 @@ public:
         HostMutex* mutex_ = nullptr;
     };
 
+    [[nodiscard]] bool held_here() const noexcept {
+        return holder_.load() == std::this_thread::get_id();
+    }
+
     // The result may be no lock: for the thread that has one, and with `exiting` for any.
     [[nodiscard]] Lock lock(bool exiting) {
-        if (holder_.load() == std::this_thread::get_id()) return {};
+        if (held_here()) return {};
         if (!exiting) {
             mutex_.lock();
             return Lock{*this};

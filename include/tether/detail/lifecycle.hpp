@@ -34,6 +34,30 @@ inline std::uint64_t to_microseconds(Duration duration) noexcept {
     return count < 0 ? 0 : static_cast<std::uint64_t>(count);
 }
 
+// The time as a wait sees it: the clock, which a library in front of the C library may hold still
+// or set back, and what the kernel's own timeouts took. No bound at exit rests on the clock alone.
+class WaitClock {
+public:
+    TimePoint now() noexcept {
+        const auto clock = Clock::now();
+        if (clock <= last_) skew_ += last_ - clock + std::chrono::milliseconds{1};
+        last_ = clock;
+        return clock + skew_;
+    }
+
+    // A wait ended because the kernel let `time` pass, begun at the last now().
+    void slept(Duration time) noexcept {
+        const auto clock = Clock::now();
+        const auto due = last_ + time;
+        if (clock < due) skew_ += due - clock;
+        last_ = std::min(last_, clock - std::chrono::nanoseconds{1});
+    }
+
+private:
+    TimePoint last_ = TimePoint::min();
+    Duration skew_{};
+};
+
 // Decides when the next process may be started after unexpected ends.
 class RestartBudget {
 public:
@@ -85,10 +109,16 @@ private:
     TimePoint pause_until_ = TimePoint::min();
 };
 
-// The steps of ending a process, each taken when the one before had its time.
+// The steps of ending a process, each taken when the one before had its time. The last two are for
+// a process that SIGKILL does not end, since it was refused or the kernel does not let go of it.
 class StopLadder {
 public:
-    enum class Step { none, ask, terminate, kill };
+    enum class Step { none, ask, terminate, kill, cut, give_up };
+
+    // The kernel may need some time to give back the memory of a large process.
+    static constexpr auto kill_patience = std::chrono::seconds{10};
+    // For the worker's own guard, once its lifeline is cut.
+    static constexpr auto cut_patience = std::chrono::seconds{3};
 
     // `first` is where it begins: `kill` for no friendliness at all.
     StopLadder(StopPolicy policy, Step first) noexcept : policy_(policy), next_(first) {}
@@ -107,6 +137,14 @@ public:
                 deadline_ = deadline_after(now, policy_.terminate);
                 break;
             case Step::kill:
+                next_ = Step::cut;
+                deadline_ = deadline_after(now, kill_patience);
+                break;
+            case Step::cut:
+                next_ = Step::give_up;
+                deadline_ = deadline_after(now, cut_patience);
+                break;
+            case Step::give_up:
             case Step::none:
                 next_ = Step::none;
                 deadline_ = TimePoint::max();
@@ -119,10 +157,13 @@ public:
 
     // Skips the friendly steps: time is up.
     void hurry() noexcept {
-        if (next_ == Step::none) return;
+        if (next_ != Step::ask && next_ != Step::terminate) return;
         next_ = Step::kill;
         deadline_ = TimePoint::min();
     }
+
+    // The last step had no effect: the next is due at once.
+    void refused() noexcept { deadline_ = TimePoint::min(); }
 
 private:
     StopPolicy policy_;

@@ -14,7 +14,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -33,7 +32,8 @@ namespace detail {
 class Endable {
 public:
     virtual ~Endable() = default;
-    virtual void take_step(StopLadder::Step step) = 0;
+    // False: the system refused it.
+    virtual bool take_step(StopLadder::Step step) = 0;
     // Looks whether the process has ended, and if so settles everything. True once it has.
     virtual bool collect() = 0;
     // To wait for its end, and for its output where nobody else reads that. False: its end must be
@@ -43,9 +43,9 @@ public:
     [[nodiscard]] virtual StopPolicy stop_policy() const = 0;
 };
 
-// Walks all of `processes` down the ladder side by side, until all have ended. After `limit` there
-// are no more friendly steps, and soon after nothing is waited for any more: a process may hang in
-// the kernel, or a callback of the host's hold a lock for ever.
+// Walks all of `processes` down the ladder side by side, until all have ended or were given up.
+// After `limit` there are no more friendly steps, and soon after nothing is waited for any more: a
+// process may hang in the kernel, or a callback of the host's hold a lock for ever.
 inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLadder::Step first,
                     TimePoint limit, bool with_output) {
     struct Ending {
@@ -58,8 +58,9 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
     }
     std::vector<PollItem> items;
     const auto give_up = deadline_after(limit, std::chrono::milliseconds{500});
+    WaitClock clock;
     for (;;) {
-        const auto now = Clock::now();
+        const auto now = clock.now();
         auto wake = limit > now ? limit : TimePoint::max();
         bool blind = false;
         items.clear();
@@ -67,13 +68,16 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
         if (left.empty() || now >= give_up) return;
         for (auto& [process, ladder] : left) {
             if (now >= limit) ladder.hurry();
-            process->take_step(ladder.advance(now));
+            if (!process->take_step(ladder.advance(now))) ladder.refused();
             if (with_output) process->pump_output();
             blind = !process->add_poll_items(items, with_output) || blind;
             wake = std::min(wake, ladder.deadline());
         }
         const auto next_look = deadline_after(now, std::chrono::milliseconds{blind ? 2 : 250});
-        wait_ready(items, std::min(wake, next_look));
+        const auto time = std::max(std::min(wake, next_look), now) - now;
+        const auto ready = wait_ready(items, deadline_after(Clock::now(), time));
+        if (ready == 0) clock.slept(time);
+        if (ready < 0) nap(std::chrono::milliseconds{1});
     }
 }
 
@@ -189,49 +193,45 @@ private:
     void run() {
         thread_id_.store(std::this_thread::get_id());
         context_.run();
-        const std::scoped_lock lock{mutex_};
         finished_ = true;
-        finished_changed_.notify_all();
     }
 
     void end_everything() {
         std::vector<std::shared_ptr<Endable>> left;
         {
-            std::unique_lock lock{mutex_};
+            const std::scoped_lock lock{mutex_};
             if (exiting_.exchange(true)) return;
-            stop_thread(lock);
             left.assign(processes_.begin(), processes_.end());
         }
+        stop_thread();
         end_all(left, StopLadder::Step::ask, deadline_after(Clock::now(), exit_limit), true);
     }
 
-    // User code may hold the thread up: then it is left behind.
-    void stop_thread(std::unique_lock<std::mutex>& lock) {
+    // User code may hold the thread up: then it is left behind after a second. By rounds: no clock
+    // is needed, and a condition variable may trust one that stands still.
+    void stop_thread() {
         context_.stop();
         if (!thread_.joinable()) return;
-        const bool own = on_thread();
-        const bool ended = !own && finished_changed_.wait_for(lock, std::chrono::seconds{1},
-                                                              [&] { return finished_; });
-        if (!ended) {
-            thread_.detach();
-            return;
+        for (int round = 0; round < 1000 && !on_thread() && !finished_; ++round) {
+            nap(std::chrono::microseconds{round < 50 ? 20 : 1000});
         }
-        lock.unlock();
-        thread_.join();
-        lock.lock();
+        if (finished_) {
+            thread_.join();
+        } else {
+            thread_.detach();
+        }
     }
 
     const unsigned epoch_;
     asio::io_context context_{1};
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
     std::mutex mutex_;
-    std::condition_variable finished_changed_;
     std::unordered_set<std::shared_ptr<Endable>> processes_;
     std::vector<std::shared_ptr<void>> kept_;
     std::thread thread_;
     Turn turn_;  // the thread's
     std::atomic<std::thread::id> thread_id_{};
-    bool finished_ = false;
+    std::atomic<bool> finished_{false};
     std::atomic<bool> exiting_{false};
 };
 

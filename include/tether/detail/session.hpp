@@ -74,6 +74,7 @@ public:
             session->watch_everything();
         } catch (...) {  // nobody is there to end it
             if (session != nullptr) session->abandon();
+            worker.control.reset();  // its lifeline
             worker.process.discard();
             throw;
         }
@@ -101,7 +102,7 @@ public:
 
     // --- Endable
 
-    void take_step(StopLadder::Step step) override {
+    bool take_step(StopLadder::Step step) override {
         switch (step) {
             case StopLadder::Step::none:
                 break;
@@ -109,21 +110,31 @@ public:
                 ask_to_stop();
                 break;
             case StopLadder::Step::terminate:
-                signal(SIGTERM);
+                return signal(SIGTERM);
+            case StopLadder::Step::kill:
+                return kill_tree();
+            case StopLadder::Step::cut:
+                cut_lifeline();
                 break;
-            case StopLadder::Step::kill: {
-                const std::scoped_lock lock{process_mutex_};
-                process_.kill_tree();
+            case StopLadder::Step::give_up:
+                given_up_ = true;
+                collect();
                 break;
-            }
         }
+        return true;
     }
 
     bool collect() override {
+        // It is this thread that collects it, further down its stack: in a callback of the host's.
+        if (collecting_.held_here()) return true;
         const auto collecting = collecting_.lock(runtime_.exiting());
         if (!collecting) return false;
-        if (finished_) return true;
+        if (finished_) return collect_left_behind();
         if (!ended_) ended_ = reap();
+        if (!ended_ && given_up_) {
+            ended_ = Ended{};
+            left_behind_ = true;
+        }
         if (!ended_) return false;
         close_watches();  // before any of the descriptors is
         // What it said and answered before it ended still counts; but not what a stranger, who
@@ -194,6 +205,7 @@ private:
     void abandon() {
         close_watches();
         runtime_.remove(shared_from_this());
+        control_.close();
         const std::scoped_lock lock{process_mutex_};
         process_.discard();
     }
@@ -345,9 +357,49 @@ private:
         at(watches_->lost, when, [](Session& session) { session.kill_at_last(); });
     }
 
-    void signal(int number) {
+    bool signal(int number) {
         const std::scoped_lock lock{process_mutex_};
-        process_.signal(number);
+        return !process_.signal(number);
+    }
+
+    // False: the system refused it.
+    bool kill_tree() {
+        std::error_code error;
+        {
+            const std::scoped_lock lock{process_mutex_};
+            error = kill_error_ = process_.kill_tree();
+        }
+        if (error) {
+            cut_lifeline();
+        } else {
+            watch_step(StopLadder::Step::cut, StopLadder::kill_patience);
+        }
+        return !error;
+    }
+
+    // The second way to end a worker: its own guard does it.
+    void cut_lifeline() {
+        control_.cut();
+        {
+            const std::scoped_lock lock{process_mutex_};
+            cut_ = true;
+        }
+        watch_step(StopLadder::Step::give_up, StopLadder::cut_patience);
+    }
+
+    // How it was ended, where that was not as it should be.
+    std::string describe_refusal() {
+        const std::scoped_lock lock{process_mutex_};
+        std::string text;
+        if (kill_error_) text += "kill: " + kill_error_.message();
+        if (cut_)
+            text += (text.empty() ? "" : ", so ") + std::string{"its control channel was cut"};
+        if (left_behind_) {
+            const auto limit = to_milliseconds(StopLadder::cut_patience).count();
+            text += "; it has not ended within " + std::to_string(limit) +
+                    " ms of that, and is left behind";
+        }
+        return text;
     }
 
     std::optional<Ended> reap() {
@@ -377,6 +429,7 @@ private:
         report->generation = generation_;
         report->status = ended.status;
         report->uptime = to_milliseconds(now - started_);
+        report->left_behind = left_behind_;
         report->peak_memory_bytes = ended.peak_memory_bytes;
         if (const auto kills = count_oom_kills(); kills && oom_kills_before_) {
             report->oom_kills = *kills - std::min(*kills, *oom_kills_before_);
@@ -395,6 +448,9 @@ private:
         auto [cause, text, expected] = verdict(why, ended_->status, ready, !never_began_.load());
         const auto report = make_report(*ended_, std::move(tail));
         report->killed_from_outside = !why && ended_->status.signal() == SIGKILL;
+        if (const auto refusal = describe_refusal(); !refusal.empty()) {
+            text += (text.empty() ? "" : "; ") + refusal;
+        }
         report->note = std::move(text);
         // Before its calls are settled: who asks then finds the worker in its new state.
         if (on_end_) {
@@ -404,8 +460,23 @@ private:
             on_end_ = nullptr;
         }
         connection_.finish(cause, is_by_itself(why), report);
+        if (left_behind_) {
+            control_.close();
+            watch_left_behind();
+        } else {
+            close_descriptors();
+            runtime_.remove(shared_from_this());
+        }
+    }
+
+    // It was given up before it ended: still to be reaped. The runtime owns this session meanwhile.
+    bool collect_left_behind() {
+        if (!left_behind_ || !reap()) return true;
+        left_behind_ = false;
+        close_watches();
         close_descriptors();
         runtime_.remove(shared_from_this());
+        return true;
     }
 
     // --- What makes a worker be replaced though it has not ended: defined in session_health.hpp
@@ -446,6 +517,8 @@ private:
     void watch_everything();
     void watch_end();
     void look_for_end();
+    void watch_left_behind();
+    void watch_step(StopLadder::Step step, Duration patience);
     void watch_control();
     void watch_control_room();
     void watch_output(std::size_t index);
@@ -474,9 +547,13 @@ private:
     HostMutex collecting_;
     std::optional<Ended> ended_;
     bool finished_ = false;
+    std::atomic<bool> given_up_{false};     // its end is not waited for any more
+    std::atomic<bool> left_behind_{false};  // it had not ended then, and is not reaped yet
 
     std::mutex process_mutex_;
     ChildProcess process_;
+    std::error_code kill_error_;  // of the last try
+    bool cut_ = false;            // its lifeline
 
     ControlLink control_;
     std::atomic<bool> never_began_{false};  // its process closed the channel unread

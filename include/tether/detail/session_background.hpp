@@ -55,7 +55,10 @@ inline void Session::at(WatchTimer& timer, TimePoint when, Act act) {
 inline void Session::on_unwatched(std::error_code error) {
     if (!watch_error_) watch_error_ = error;
     const std::scoped_lock lock{process_mutex_};
-    process_.kill_tree();
+    kill_error_ = process_.kill_tree();
+    if (!kill_error_) return;
+    cut_ = true;
+    control_.cut();
 }
 
 // With watching_ held.
@@ -69,9 +72,26 @@ inline void Session::watch_end() {
 }
 
 inline void Session::look_for_end() {
-    if (collect()) return;
+    if (collect() && !left_behind_) return;
     const std::scoped_lock watching{watching_};
     if (watches_) watch_end();
+}
+
+inline void Session::watch_left_behind() {
+    const std::scoped_lock watching{watching_};
+    watches_ = std::make_unique<Watches>(runtime_.context());
+    watch_end();
+}
+
+// Where no thread waits for the end and walks the ladder.
+inline void Session::watch_step(StopLadder::Step step, Duration patience) {
+    const std::scoped_lock watching{watching_};
+    if (!watches_ || left_behind_) return;
+    const Act act =
+        step == StopLadder::Step::cut
+            ? Act{[](Session& session) { session.take_step(StopLadder::Step::cut); }}
+            : Act{[](Session& session) { session.take_step(StopLadder::Step::give_up); }};
+    at(watches_->step, deadline_after(Clock::now(), patience), act);
 }
 
 inline void Session::watch_control() {

@@ -4,10 +4,15 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 
+#include <cstddef>
 #include <memory>
 #include <sstream>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "host_support.hpp"
 
@@ -40,6 +45,23 @@ AskWorker& static_worker() {
 
 // Still pointed at, so that a leak checker does not take it for a mistake.
 AskWorker* leaked_worker = nullptr;
+
+// As a sandbox does, or the loss of a privilege: this process may send no signal any more. False:
+// not possible here.
+bool refuse_signals() {
+    const auto refuse = static_cast<unsigned>(SECCOMP_RET_ERRNO | EPERM);
+    constexpr auto number = static_cast<unsigned>(offsetof(::seccomp_data, nr));
+    ::sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, number),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kill, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 424, 0, 1),  // pidfd_send_signal
+        BPF_STMT(BPF_RET | BPF_K, refuse),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const ::sock_fprog filter{static_cast<unsigned short>(std::size(code)), code};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
+    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
+}
 
 class Session {
 public:
@@ -126,6 +148,16 @@ private:
         } else if (command == "kill") {
             worker_->kill();
             announce("killed");
+        } else if (command == "restart") {
+            announce_outcome("restarted", [&] { return worker_->restart(), "done"; });
+        } else if (command == "destroy") {
+            local_.reset();
+            announce("destroyed_worker");
+        } else if (command == "report") {
+            const auto report = worker_->last_exit();
+            announce("report " + (report ? one_line(to_string(*report)) : "none"));
+        } else if (command == "refuse_signals") {
+            announce(refuse_signals() ? "refused yes" : "refused no");
         } else if (command == "pid") {
             announce("pid " + std::to_string(worker_->pid()) + " generation " +
                      std::to_string(worker_->generation()));

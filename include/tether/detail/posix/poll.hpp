@@ -50,7 +50,7 @@ inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
 // Waits until an item is ready or the deadline has passed; returns the number of ready ones. An
 // item with a negative descriptor is skipped.
 inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
-    for (;;) {
+    for (int stalls = 0;;) {
         constexpr auto longest = std::chrono::nanoseconds{std::chrono::hours{1}};
         const bool forever = deadline == TimePoint::max();
         const auto now = forever ? TimePoint{} : Clock::now();
@@ -70,7 +70,11 @@ inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
         if (ready < 0 && errno == EINVAL) ready = select_ready(items, left);
         if (ready > 0) return ready;
         if (ready < 0 && errno != EINTR) return ready;
-        if (!forever && Clock::now() >= deadline) return 0;
+        if (forever) continue;
+        // The kernel's timeout counts, also where the clock stands still.
+        const auto after = Clock::now();
+        if (after <= now) ++stalls;
+        if (after >= deadline || (ready == 0 && left < longest) || stalls > 100) return 0;
     }
 }
 

@@ -108,28 +108,30 @@ public:
         return status.find("\nCoreDumping:\t1\n") != status.npos;
     }
 
-    void signal(int number) const noexcept {
-        if (gone_) return;
-        if (pidfd_) {
-            signal_pidfd(pidfd_.get(), number);
-        } else if (still_ours()) {
-            ::kill(pid_, number);
-        }
+    // What the system refused. Nothing for a process that has ended.
+    std::error_code signal(int number) const noexcept {
+        if (gone_) return {};
+        if (pidfd_ && (signal_pidfd(pidfd_.get(), number) == 0 || errno == ESRCH)) return {};
+        // A filter of system calls may know no pidfd.
+        if (!still_ours() || ::kill(pid_, number) == 0 || errno == ESRCH) return {};
+        return last_error();
     }
 
     // Kills the process with all its descendants, those in other sessions included. It is stopped
     // first, so that nothing escapes by forking or being reaped meanwhile. Where descendants cannot
-    // be found, at least its group: one of those that traces it would hold up its end.
-    void kill_tree() const noexcept {
-        signal(SIGSTOP);
-        const auto deadline = deadline_after(Clock::now(), std::chrono::milliseconds{100});
-        while (finds_descendants && !gone_ && look(WSTOPPED | WEXITED).si_pid == 0 &&
-               Clock::now() < deadline) {
+    // be found, at least its group: one of those that traces it would hold up its end. Returns what
+    // the system refused.
+    std::error_code kill_tree() const noexcept {
+        const bool stops = !signal(SIGSTOP);
+        // Some 100 ms, by rounds: no clock is needed.
+        for (int round = 0; round < 700 && stops && is_to_be_stopped(); ++round) {
             nap(std::chrono::microseconds{100});
         }
         if (!gone_) kill_descendants_of(pid_);
-        signal(SIGKILL);
+        const auto error = signal(SIGKILL);
         if (!finds_descendants && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
+        if (error) signal(SIGCONT);  // it must be able to end itself
+        return error;
     }
 
     // Ends what is left of the group and reaps the process, when it has ended; at most once.
@@ -161,12 +163,15 @@ public:
         return ended;
     }
 
-    // For a child that nobody came to own: ends it and reaps it.
+    // For a child that nobody came to own, and whose lifeline is cut: ends it and reaps it. One
+    // that does not end for some seconds is left behind.
     void discard() noexcept {
         if (gone_) return;
         kill_tree();
+        for (int round = 0; round < 3000 && !reap_if_ended() && !gone_; ++round) {
+            nap(std::chrono::milliseconds{round < 10 ? 0 : 1} + std::chrono::microseconds{100});
+        }
         gone_ = true;
-        retry([&] { return ::waitpid(pid_, nullptr, 0); });
     }
 
     void close() noexcept { pidfd_.reset(); }
@@ -177,6 +182,11 @@ private:
 #else
     static constexpr auto pidfd_type = P_PID;
 #endif
+
+    // It was sent SIGSTOP, and neither that nor its end shows yet.
+    [[nodiscard]] bool is_to_be_stopped() const noexcept {
+        return finds_descendants && !gone_ && look(WSTOPPED | WEXITED).si_pid == 0;
+    }
 
     // What wait would tell, if anything; left there to be waited for.
     [[nodiscard]] ::siginfo_t look(int what) const noexcept {
@@ -271,7 +281,8 @@ private:
     // and the children of those that end become its own. The second look makes sure that the pidfd
     // is of the process that was listed.
     static void kill_descendants_of(::pid_t parent) noexcept {
-        const auto deadline = deadline_after(Clock::now(), std::chrono::seconds{1});
+        WaitClock clock;
+        const auto deadline = deadline_after(clock.now(), std::chrono::seconds{1});
         try {
             std::vector<::pid_t> known;
             for (bool found = true; std::exchange(found, false);) {
@@ -281,9 +292,13 @@ private:
                     found = true;
                     const auto handle = open_pidfd(child);
                     if (!handle || !is_child_of(child, parent)) continue;
-                    signal_pidfd(handle.get(), SIGKILL);
+                    if (signal_pidfd(handle.get(), SIGKILL) != 0) continue;
                     PollItem item = readable(handle.get());
-                    wait_ready({&item, 1}, deadline);
+                    const auto now = clock.now();
+                    const auto time = std::max(deadline, now) - now;
+                    if (wait_ready({&item, 1}, deadline_after(Clock::now(), time)) == 0) {
+                        clock.slept(time);
+                    }
                 }
             }
         } catch (...) {  // no memory: the process group is killed all the same

@@ -98,9 +98,14 @@ public:
     // Writes until nothing is left, or nothing could be written for `patience`.
     void flush_patiently(Duration patience) {
         std::size_t before = 0;
-        for (auto deadline = deadline_after(Clock::now(), patience); !flush();) {
+        int rounds = 0;  // without progress: poll may promise room that a terminal does not have
+        for (auto deadline = deadline_after(Clock::now(), patience); !flush() && rounds < 1000;
+             ++rounds) {
             const auto now = written();
-            if (now != before) deadline = deadline_after(Clock::now(), patience);
+            if (now != before) {
+                deadline = deadline_after(Clock::now(), patience);
+                rounds = 0;
+            }
             before = now;
             PollItem item{STDERR_FILENO, POLLOUT, 0};
             if (wait_ready({&item, 1}, deadline) <= 0) return;

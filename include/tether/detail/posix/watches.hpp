@@ -33,6 +33,7 @@ struct Watches {
           start(context),
           deadline(context),
           lost(context),
+          step(context),
           look(context),
           overdue(context),
           silence(context),
@@ -108,6 +109,7 @@ struct Watches {
     WatchTimer start;                         // the start timeout
     WatchTimer deadline;                      // of the next call that nobody's thread waits for
     WatchTimer lost;                          // the connection has ended, the process has not
+    WatchTimer step;                          // it was killed and has not ended
     WatchTimer look;                          // without a pidfd: asks whether it has ended
     WatchTimer overdue;                       // a call has expired and was not answered
     WatchTimer silence;                       // the guard was asked and has not answered
