@@ -202,7 +202,16 @@ struct WorkerOptions {
     /// The program to start. Empty: the running executable, the very file that runs now even when
     /// it was replaced on disk. With a slash: a path, relative to the parent's working directory.
     /// Without one: looked up in the absolute folders of the parent's `PATH`. Looked at anew at
-    /// each start.
+    /// each start. A program in between (a shell, `env`, `sudo`) must pass on the descriptors from
+    /// 3 on, and should pass on the environment.
+    ///
+    /// The running executable is found through `/proc`, or by the name that it was executed by. A
+    /// program that a dynamic loader was run by hand for is started in the same way. Where its file
+    /// cannot be found the error says so: set this then.
+    ///
+    /// Each process of a worker has the processors, scheduling policy, nice value, I/O priority and
+    /// timer slack of the thread that made the `Worker`, whichever thread restarts it, as far as
+    /// the system allows: only a privileged process lowers a nice value.
     std::string program{};
 
     /// Its arguments, without the program's name. They are visible to other users of the machine.

@@ -6,6 +6,11 @@
 #include <thread>
 #include <vector>
 
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "process/support/worker_under_test.hpp"
 
 namespace tether_test::surroundings_test {
@@ -94,6 +99,56 @@ TEST_CASE("a worker without any network interface", "[process][start][F89]") {
     const auto transport = each_transport();
     TestWorker worker{unshared({"--net"}, transport)};
     CHECK(worker.call(Add{1, 2}) == 3);
+}
+
+/// What a process has from the thread that started it.
+struct Inherited {
+    int processors = 0;
+    int policy = 0;
+    int nice = 0;
+    std::string timer_slack{};
+
+    friend bool operator==(const Inherited&, const Inherited&) = default;
+};
+
+Inherited inherited_by(::pid_t process) {
+    ::cpu_set_t set;
+    REQUIRE(::sched_getaffinity(process, sizeof set, &set) == 0);
+    return {CPU_COUNT(&set), ::sched_getscheduler(process),
+            ::getpriority(PRIO_PROCESS, static_cast<::id_t>(process)),
+            read_file("/proc/" + std::to_string(process) + "/timerslack_ns")};
+}
+
+void pin_and_slow_this_thread() {
+    ::cpu_set_t set;
+    ::sched_getaffinity(0, sizeof set, &set);
+    int first = 0;
+    while (!CPU_ISSET(first, &set)) ++first;
+    CPU_ZERO(&set);
+    CPU_SET(first, &set);
+    ::sched_setaffinity(0, sizeof set, &set);
+    const ::sched_param parameters{};
+    ::sched_setscheduler(0, SCHED_BATCH, &parameters);
+    // Only root may take this back.
+    if (::geteuid() == 0) ::setpriority(PRIO_PROCESS, 0, 7);
+    ::prctl(PR_SET_TIMERSLACK, 1'000'000);
+}
+
+TEST_CASE("each process of a worker has the surroundings of the first",
+          "[process][restart][F101]") {
+    const Census census;
+    TestWorker worker{options_for()};
+    worker.call(Nothing{});
+    const auto first = inherited_by(static_cast<::pid_t>(worker.pid()));
+    std::thread{[&] {
+        pin_and_slow_this_thread();
+        const auto own = inherited_by(::gettid());
+        worker.kill();
+        worker.call(Nothing{});
+        CHECK(inherited_by(::gettid()) == own);
+    }}.join();
+    CHECK(worker.generation() == 2);
+    CHECK(inherited_by(static_cast<::pid_t>(worker.pid())) == first);
 }
 
 }  // namespace

@@ -31,15 +31,12 @@ inline Secret make_secret() {
 
 inline std::string worker_name(const WorkerOptions& options) {
     if (!options.name.empty()) return options.name;
-    std::string path = options.program;
-    if (path.empty()) {
-        try {
-            path = own_executable();
-        } catch (const std::system_error&) {
-            path = "worker";
-        }
+    if (!options.program.empty()) return file_name(options.program);
+    try {
+        return own_executable().name;
+    } catch (const std::system_error&) {
+        return "worker";
     }
-    return path.substr(path.rfind('/') + 1);
 }
 
 // A worker that was just spawned, as the parent holds it.
@@ -105,8 +102,15 @@ inline void check_depth(const WorkerOptions& options) {
 
 inline SpawnPlan make_plan(const WorkerOptions& options) {
     SpawnPlan plan;
-    plan.program = resolve_program(options.program);
-    plan.arguments.push_back(options.program.empty() ? worker_name(options) : options.program);
+    if (options.program.empty()) {
+        auto own = own_executable();
+        plan.program = std::move(own.path);
+        plan.arguments = std::move(own.before);
+        if (plan.arguments.empty()) plan.arguments.push_back(worker_name(options));
+    } else {
+        plan.program = resolve_program(options.program);
+        plan.arguments.push_back(options.program);
+    }
     plan.arguments.insert(plan.arguments.end(), options.arguments.begin(), options.arguments.end());
     plan.working_directory = options.working_directory;
     return plan;
@@ -115,7 +119,8 @@ inline SpawnPlan make_plan(const WorkerOptions& options) {
 // Starts the worker's process. Throws a std::system_error whose text names the step that failed, or
 // a CallError.
 inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& protocol,
-                             std::uint64_t generation, OutputPump& output) {
+                             std::uint64_t generation, const Surroundings& surroundings,
+                             OutputPump& output) {
     check_depth(options);
     auto plan = make_plan(options);
     auto endpoint = make_endpoint(options.transport);
@@ -138,7 +143,10 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
                         endpoint.child.get()};
     if (self) plan.descriptors.push_back(self.get());
-    return {ChildProcess{spawn(plan)}, std::move(endpoint.parent), std::move(control.first),
+    SurroundingsLent lent{surroundings};
+    ChildProcess process{spawn(plan)};
+    lent.complete(process.pid(), !options.limits.nice);
+    return {std::move(process), std::move(endpoint.parent), std::move(control.first),
             bootstrap.worker_secret, endpoint.transport};
 }
 

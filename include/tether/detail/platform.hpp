@@ -19,6 +19,7 @@
 #include <tether/detail/posix/socket.hpp>
 #include <tether/detail/posix/spawn.hpp>
 #include <tether/detail/posix/stderr_sink.hpp>
+#include <tether/detail/posix/surroundings.hpp>
 #include <tether/detail/posix/watches.hpp>
 #include <tether/detail/posix/worker_setup.hpp>
 #endif

@@ -60,11 +60,12 @@ public:
 
     // Throws CallError(start_failed).
     static std::shared_ptr<Session> start(const WorkerOptions& options, const ProtocolId& protocol,
-                                          std::uint64_t generation, OnEnd on_end) {
+                                          std::uint64_t generation,
+                                          const Surroundings& surroundings, OnEnd on_end) {
         auto& runtime = Runtime::instance();
         if (runtime.exiting()) throw exiting(worker_name(options));
         auto output = std::make_unique<OutputPump>(options.output);
-        auto worker = launch_or_throw(options, protocol, generation, *output);
+        auto worker = launch_or_throw(options, protocol, generation, surroundings, *output);
         std::shared_ptr<Session> session;
         try {
             output->set_identity(worker_name(options), worker.process.pid());
@@ -216,9 +217,10 @@ private:
     }
 
     static LaunchedWorker launch_or_throw(const WorkerOptions& options, const ProtocolId& protocol,
-                                          std::uint64_t generation, OutputPump& output) {
+                                          std::uint64_t generation,
+                                          const Surroundings& surroundings, OutputPump& output) {
         try {
-            return launch(options, protocol, generation, output);
+            return launch(options, protocol, generation, surroundings, output);
         } catch (const std::system_error& error) {
             throw CallError(
                 errc::start_failed,

@@ -356,7 +356,7 @@ private:
         std::optional<CallError> error;
         lock.unlock();
         try {
-            session = Session::start(options, protocol_, generation,
+            session = Session::start(options, protocol_, generation, surroundings_,
                                      [weak = weak_from_this()](const SessionEnd& end) {
                                          if (const auto self = weak.lock()) self->on_end(end);
                                      });
@@ -449,6 +449,7 @@ private:
     std::atomic<std::uint64_t> max_message_bytes_;
     const std::string name_;
     const ProtocolId protocol_;
+    const Surroundings surroundings_ = Surroundings::of_this_thread();  // for each process
     RestartBudget budget_;
     Runtime& runtime_;
     std::shared_ptr<Session> session_;

@@ -71,6 +71,11 @@ public:
     int run() {
         make_worker();
         announce("spawned " + std::to_string(worker_->pid()));
+        return obey_all();
+    }
+
+private:
+    int obey_all() {
         for (auto line = next_command(); !line.empty(); line = next_command()) {
             std::istringstream words{line};
             std::string command;
@@ -83,7 +88,6 @@ public:
         return 0;
     }
 
-private:
     void make_worker() {
         const auto storage = arguments_.text("storage", "local");
         auto options = worker_options(arguments_);
@@ -168,6 +172,8 @@ private:
             cycle(std::stoi(rest));
         } else if (command == "fork_and_drop") {
             fork_and_drop_context();
+        } else if (command == "leave_main_thread") {
+            leave_main_thread();
         } else if (command == "interrupted") {
             wait_for_interrupt();
         } else {
@@ -183,6 +189,12 @@ private:
             if (!status || !status->success()) announce("bad " + describe(status));
         }
         announce("cycled");
+    }
+
+    // Another thread goes on to obey, and this one ends, without any unwinding.
+    [[noreturn]] void leave_main_thread() {
+        std::thread{[this] { std::exit(obey_all()); }}.detach();
+        for (;;) ::syscall(SYS_exit, 0);
     }
 
     // The copy destroys the context that a call of the original's is to complete on.

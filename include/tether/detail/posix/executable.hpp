@@ -4,6 +4,10 @@
 #include <tether/config.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -17,38 +21,24 @@
 #if defined(__FreeBSD__)
 #include <sys/sysctl.h>
 #endif
+#if defined(__linux__)
+#include <link.h>
+#include <sys/auxv.h>
+#endif
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// The running executable. On Linux the very file, even when another one took its name meanwhile.
-inline std::string own_executable() {
-#if defined(__APPLE__)
-    std::string path(PATH_MAX, '\0');
-    auto size = static_cast<std::uint32_t>(path.size());
-    if (::_NSGetExecutablePath(path.data(), &size) != 0) {
-        throw std::system_error(ENAMETOOLONG, std::system_category(), "path of this executable");
-    }
-    return path.c_str();
-#elif defined(__FreeBSD__)
-    int query[] = {CTL_KERN, KERN_PROC, KERN_PROC_PATHNAME, -1};
-    std::string path(PATH_MAX, '\0');
-    auto size = path.size();
-    if (::sysctl(query, 4, path.data(), &size, nullptr, 0) != 0) {
-        throw_last_error("path of this executable");
-    }
-    return path.c_str();
-#else
-    std::string path(PATH_MAX, '\0');
-    const auto size = ::readlink("/proc/self/exe", path.data(), path.size());
-    if (size == -1) throw_last_error("readlink /proc/self/exe");
-    path.resize(static_cast<std::size_t>(size));
-    // Replaced or removed: the link itself still leads to the old file.
-    struct ::stat status {};
-    const bool gone = path.ends_with(" (deleted)") && ::stat(path.c_str(), &status) != 0;
-    return gone ? "/proc/self/exe" : path;
-#endif
-}
+// How to execute a program.
+struct Executable {
+    std::string path{};
+    std::string name{};  // for people
+    // What comes before the program's own arguments, where it is run by a loader: that one's name
+    // and options, and the program.
+    std::vector<std::string> before{};
+};
+
+inline std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 inline std::string current_directory() {
     std::string path(PATH_MAX, '\0');
@@ -58,6 +48,176 @@ inline std::string current_directory() {
     path.resize(path.find('\0'));
     return path;
 }
+
+#if defined(__APPLE__)
+inline Executable own_executable() {
+    std::string path(PATH_MAX, '\0');
+    auto size = static_cast<std::uint32_t>(path.size());
+    if (::_NSGetExecutablePath(path.data(), &size) != 0) {
+        throw std::system_error(ENAMETOOLONG, std::system_category(), "path of this executable");
+    }
+    path.resize(path.find('\0'));
+    return {path, file_name(path), {}};
+}
+#elif defined(__FreeBSD__)
+inline Executable own_executable() {
+    int query[] = {CTL_KERN, KERN_PROC, KERN_PROC_PATHNAME, -1};
+    std::string path(PATH_MAX, '\0');
+    auto size = path.size();
+    if (::sysctl(query, 4, path.data(), &size, nullptr, 0) != 0) {
+        throw_last_error("path of this executable");
+    }
+    path.resize(path.find('\0'));
+    return {path, file_name(path), {}};
+}
+#else
+// The program's file as it lies in memory.
+struct ProgramImage {
+    const char* begin = nullptr;  // of what was mapped from the begin of the file
+    std::size_t size = 0;
+    const char* loader = nullptr;  // that its file asks for
+
+    // Whether it was a loader that was executed, by hand, to load this program.
+    [[nodiscard]] bool run_by_loader() const noexcept {
+        return loader != nullptr && ::getauxval(AT_BASE) == 0;
+    }
+};
+
+inline ProgramImage find_program_image() noexcept {
+    ProgramImage image;
+    ::dl_iterate_phdr(
+        [](::dl_phdr_info* object, std::size_t, void* data) {
+            auto& found = *static_cast<ProgramImage*>(data);
+            for (int i = 0; i < object->dlpi_phnum; ++i) {
+                const auto& segment = object->dlpi_phdr[i];
+                const auto* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
+                if (segment.p_type == PT_INTERP) found.loader = at;
+                if (segment.p_type != PT_LOAD || segment.p_offset != 0) continue;
+                found.begin = at;
+                found.size = segment.p_filesz;
+            }
+            return 1;  // the first object is the program: look no further
+        },
+        &image);
+    return image;
+}
+
+// Whether the file begins as the image does: with the same headers, and with the build's number
+// among them.
+inline bool is_file_of(const std::string& path, const ProgramImage& image) noexcept {
+    std::array<char, 4096> bytes;
+    const auto size = std::min(bytes.size(), image.size);
+    const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    return size != 0 && ::pread(file.get(), bytes.data(), size, 0) == ::ssize_t(size) &&
+           std::equal(bytes.data(), bytes.data() + size, image.begin);
+}
+
+inline std::string contents_of(const char* path) {
+    std::string text;
+    const Descriptor file{::open(path, O_RDONLY | O_CLOEXEC)};
+    std::array<char, 4096> bytes;
+    for (;;) {
+        const auto size = retry([&] { return ::read(file.get(), bytes.data(), bytes.size()); });
+        if (size <= 0) return text;
+        text.append(bytes.data(), static_cast<std::size_t>(size));
+    }
+}
+
+// The path of the file that is mapped at that address; "" where nothing tells.
+inline std::string mapped_file(const char* address) {
+    const auto maps = contents_of("/proc/self/maps");
+    const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+    for (std::size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
+        char* rest = nullptr;
+        const auto begin = std::strtoull(maps.c_str() + line, &rest, 16);
+        const auto end = std::strtoull(rest + 1, nullptr, 16);
+        if (wanted < begin || wanted >= end) continue;
+        const auto path = maps.find('/', line);
+        const auto line_end = maps.find('\n', line);
+        return path < line_end ? maps.substr(path, line_end - path) : std::string{};
+    }
+    return {};
+}
+
+// Without /proc: the name that the program was executed by, as long as it leads to the same file.
+inline std::string executed_file(const ProgramImage& image) {
+    const auto* name = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+    if (name == nullptr) return {};
+    if (*name == '/') return is_file_of(name, image) ? name : std::string{};
+    // A relative one starts where the program did.
+    const char* directory = std::getenv("PWD");
+    for (const auto& from : {current_directory(), std::string{directory ? directory : "/"}}) {
+        auto path = from + "/" + name;
+        if (is_file_of(path, image)) return path;
+    }
+    return {};
+}
+
+[[noreturn]] inline void throw_no_executable(const std::string& why) {
+    throw std::system_error(
+        ENOENT, std::system_category(),
+        "find the executable of this program (" + why + "); set WorkerOptions::program");
+}
+
+// The arguments up to the program's own, of a loader that runs it: with its options, a path for
+// libraries for instance.
+inline std::vector<std::string> loader_arguments(const std::string& loader,
+                                                 const std::string& program) {
+    std::vector<std::string> arguments;
+    const auto line = contents_of("/proc/self/cmdline");
+    struct ::stat wanted {};
+    struct ::stat status {};
+    const bool known = ::stat(program.c_str(), &wanted) == 0;
+    for (std::size_t at = 0; at < line.size();) {
+        const std::string argument{line.c_str() + at};
+        at += argument.size() + 1;
+        const bool same = known && ::stat(argument.c_str(), &status) == 0 &&
+                          status.st_ino == wanted.st_ino && status.st_dev == wanted.st_dev;
+        if (!arguments.empty() && (same || file_name(argument) == file_name(program))) {
+            arguments.push_back(program);
+            return arguments;
+        }
+        arguments.push_back(argument);
+    }
+    return {loader, program};
+}
+
+// A program that a loader was run by hand for. The kernel knows the loader only.
+inline Executable executable_by_loader(const ProgramImage& image, const std::string& loader) {
+    auto path = mapped_file(image.begin);
+    if (!is_file_of(path, image)) path = executed_file(image);
+    if (path.empty()) {
+        throw_no_executable("it was started by the loader " + loader + ", and its file is gone");
+    }
+    return {loader, file_name(path), loader_arguments(loader, path)};
+}
+
+// The running executable: the very file, even when another one took its name meanwhile.
+inline Executable own_executable() {
+    static const ProgramImage image = find_program_image();
+    // The second leads there also when the main thread has ended.
+    for (const char* link : {"/proc/self/exe", "/proc/thread-self/exe"}) {
+        std::string path(PATH_MAX, '\0');
+        const auto size = ::readlink(link, path.data(), path.size());
+        if (size == -1) continue;
+        path.resize(static_cast<std::size_t>(size));
+        struct ::stat status {};
+        constexpr std::string_view mark = " (deleted)";
+        const bool gone = path.ends_with(mark) && ::stat(path.c_str(), &status) != 0;
+        const auto file = gone ? std::string{link} : path;  // the link itself still leads there
+        if (image.run_by_loader()) return executable_by_loader(image, file);
+        return {file, file_name(gone ? path.substr(0, path.size() - mark.size()) : path), {}};
+    }
+    if (image.run_by_loader()) return executable_by_loader(image, image.loader);
+    auto path = executed_file(image);
+    if (path.empty()) {
+        throw_no_executable(
+            "/proc/self/exe cannot be read, and the name that it was started by "
+            "does not lead there");
+    }
+    return {path, file_name(path), {}};
+}
+#endif
 
 inline bool is_program(const std::string& path) noexcept {
     struct ::stat status {};
@@ -80,9 +240,8 @@ inline std::string find_in_path(const std::string& name) {
     throw std::system_error(ENOENT, std::system_category(), "find \"" + name + "\" in PATH");
 }
 
-// An absolute path for WorkerOptions::program; the file need not exist.
+// An absolute path for a WorkerOptions::program that is set; the file need not exist.
 inline std::string resolve_program(const std::string& program) {
-    if (program.empty()) return own_executable();
     if (program.find('/') == std::string::npos) return find_in_path(program);
     if (program.front() == '/') return program;
     return current_directory() + "/" + program;

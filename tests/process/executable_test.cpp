@@ -1,0 +1,110 @@
+// A host that starts itself finds its own program, however it was started.
+
+#include <link.h>
+
+#include "host_process.hpp"
+
+namespace tether_lifetime::executable {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// The loader of this program, which is that of the hosts as well; "" where it has none.
+std::string loader() {
+    std::string path;
+    ::dl_iterate_phdr(
+        [](::dl_phdr_info* object, std::size_t, void* found) {
+            for (int i = 0; i < object->dlpi_phnum; ++i) {
+                const auto& segment = object->dlpi_phdr[i];
+                if (segment.p_type != PT_INTERP) continue;
+                *static_cast<std::string*>(found) =
+                    reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
+            }
+            return 1;
+        },
+        &path);
+    return path;
+}
+
+// Without what /proc would tell.
+std::vector<std::string> without_proc(const std::string& then) {
+    return {"unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc && " + then};
+}
+
+bool can_unmount() {
+    return ::system("unshare --mount mount -t tmpfs none /proc >/dev/null 2>&1") == 0;
+}
+
+void check_call(Scene& scene, Host& host) {
+    host.type("call echo x\nend return\n");
+    TETHER_TELL_STORY(scene, host);
+    CHECK(scene.wait_for("answer") == "x");
+    CHECK(host.wait() == "exit 7");
+}
+
+}  // namespace
+
+TEST_CASE("a program that a loader was run by hand for starts itself", "[F100]") {
+    if (instrumented || loader().empty()) return;  // sanitizers refuse to be started so
+    const auto option = GENERATE(as<std::string>{}, "", "--inhibit-cache");
+    std::vector<std::string> wrapper{loader()};
+    if (!option.empty()) wrapper.push_back(option);
+    Scene scene;
+    Host host{scene, "host", {}, {.wrapper = wrapper}};
+    host.type("call output_of tr '\\0' ' ' </proc/$PPID/cmdline\n");
+    const auto command = scene.wait_for("answer");
+    check_call(scene, host);
+    REQUIRE(command);
+    INFO(*command);
+    CHECK(command->find(loader()) == 0);
+    CHECK(command->find(option) != std::string::npos);
+    CHECK(command->find("/host ") != std::string::npos);
+}
+
+TEST_CASE("a host whose main thread has ended starts itself", "[F100]") {
+    Scene scene;
+    Host host{scene, "host", {}};
+    host.type("leave_main_thread\nkill\ncall echo x\nend exit\n");
+    TETHER_TELL_STORY(scene, host);
+    CHECK(scene.wait_for("answer") == "x");
+    CHECK(host.wait() == "exit 7");
+}
+
+TEST_CASE("a host without /proc starts itself", "[F100]") {
+    if (instrumented) return;  // sanitizers want /proc
+    if (!can_unmount()) {
+        WARN("not tried: no right to make a mount namespace");
+        return;
+    }
+    const std::string then = GENERATE(R"(exec "$0" "$@")",  // absolute, then relative
+                                      R"(cd "${0%/*}" && exec "./${0##*/}" "$@")");
+    Scene scene;
+    Host host{scene, "host", {}, {.wrapper = without_proc(then)}};
+    check_call(scene, host);
+}
+
+TEST_CASE("a host that cannot find its program says what to set", "[F100]") {
+    if (instrumented) return;
+    if (!can_unmount()) {
+        WARN("not tried: no right to make a mount namespace");
+        return;
+    }
+    Scene scene;
+    const auto link = scene.path("link");
+    std::filesystem::create_symlink(host_path("host"), link);
+    Host host{scene, "host", {}, {.wrapper = without_proc("exec " + link + " \"$@\"")}};
+    host.type("call echo x\n");
+    TETHER_TELL_STORY(scene, host);
+    CHECK(scene.wait_for("answer") == "x");
+    std::filesystem::remove(link);
+    host.type("kill\ncall echo y\nend return\n");
+    const auto answer = scene.wait_for("answer");
+    REQUIRE(answer);
+    INFO(*answer);
+    CHECK(answer->find("error the worker could not be started (") == 0);
+    CHECK(answer->find("set WorkerOptions::program") != std::string::npos);
+    CHECK(host.wait() == "exit 7");
+}
+
+}  // namespace tether_lifetime::executable
