@@ -25,3 +25,5 @@ install(FILES
     "${PROJECT_BINARY_DIR}/tetherConfigVersion.cmake"
     "${PROJECT_SOURCE_DIR}/cmake/FindAsio.cmake"
     DESTINATION "${package_dir}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/licenses/tether")
