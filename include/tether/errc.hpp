@@ -68,19 +68,19 @@ enum class errc {
     message_too_large,
 
     /// A value could not be encoded or decoded; the text says which. Only that call fails. A
-    /// request
-    /// was not handled then; of a response the handler has run.
+    /// request was not handled then; of a response the handler has run.
     codec,
 
     /// The handler threw; the error is a `RemoteError`.
     handler,
 
-    /// A pool's queue limit was reached. Never given by this version, which has no pools. Equals
-    /// `std::errc::resource_unavailable_try_again`.
+    /// Reserved for a pool whose queue is full. This version has no pools, and no error of it has
+    /// this cause. Equals `std::errc::resource_unavailable_try_again`.
     queue_full,
 
-    /// A blocking call on the thread that would have to answer it; use `async_call` there. Nothing
-    /// was sent. Equals `std::errc::resource_deadlock_would_occur`.
+    /// A blocking call on the thread that would have to answer it, or by the last free handler of a
+    /// `LoopbackWorker` to that worker itself; use `async_call` there. Nothing was sent. Equals
+    /// `std::errc::resource_deadlock_would_occur`.
     would_deadlock,
 
     /// `stop()`, `restart()`, the destructor or the program's exit ended the worker.

@@ -110,6 +110,7 @@ struct ExitReport {
     std::optional<std::uint64_t> oom_kills{};
 
     Limits limits{};     ///< `WorkerOptions::limits`
+    bool never_ready{};  ///< it ended before it could serve, against its owner's will; see `note`
     std::string note{};  ///< why Tether ended it, or that it was not ready yet; else empty
 
     /// The last that it wrote to stderr or logged: up to 4 KiB, whole lines where one fits. Empty
@@ -123,6 +124,10 @@ struct ExitReport {
 /// A short paragraph that a tool can show its user as it is, without a newline at the end.
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
     std::string text = "worker \"" + report.worker + "\"";
+    if (report.never_ready) {
+        text += " could not serve: " + report.note;
+        text += report.note.ends_with('?') ? " It" : "; it";
+    }
     if (report.pid != 0) text += " (pid " + std::to_string(report.pid) + ")";
     text += " " + (report.left_behind ? "could not be ended" : to_string(report.status));
     text += " after " + std::to_string(report.uptime.count()) + " ms";
@@ -132,7 +137,7 @@ struct ExitReport {
             ", peak memory " + std::to_string(report.peak_memory_bytes / (1024 * 1024)) + " MiB";
     }
     if (report.limits != Limits{}) text += ", limited to " + to_string(report.limits);
-    if (!report.note.empty()) text += "; " + report.note;
+    if (!report.note.empty() && !report.never_ready) text += "; " + report.note;
     if (report.killed_from_outside) text += "; " + detail::describe_foreign_kill(report.oom_kills);
     for (const auto& call : report.calls_in_flight) {
         text += "\n  in flight: " + call.request + " (call " + std::to_string(call.id) + ", " +

@@ -95,7 +95,8 @@ public:
     /// As `Worker::call`, with the errors that need no process: `timeout`, `cancelled`,
     /// `start_failed` (the handler's constructor threw; the next call tries again),
     /// `worker_killed` (`kill()`), `message_too_large`, `codec` and `stopped`, or `RemoteError`. A
-    /// handler that calls its own worker waits for a free thread.
+    /// handler that calls its own worker waits for a free thread. When all its other handlers wait
+    /// in such calls, there will be none, and the call fails with `would_deadlock` at once.
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
         static_assert(detail::check_request<P, R>());

@@ -241,7 +241,7 @@ void write_all(int fd, std::string_view text) {
 class Misbehaving final : public tether::Handler<TestProtocol> {
 public:
     Misbehaving() {
-        if (argument(0) == "throw") throw std::runtime_error("no rules were found");
+        if (argument(0) == "throw" || argument(0) == "throw-and-stay") throw std::runtime_error("no rules were found");
         if (argument(0) == "throw-nested") throw_as_told("nested");
         if (argument(0) == "nested") start_nested();
         if (argument(0) == "wait-in-constructor") {
@@ -532,6 +532,7 @@ int main(int argc, char** argv) {
             Codecs<CodecProtocol<tether::JsonCodec>>, Codecs<CodecProtocol<tether::CborCodec>>,
             Codecs<CodecProtocol<BackwardsCodec>>, Codecs<DirectProtocol<tether::DirectCodec>>>(
             argc, argv)) {
+        if (argument(0) == "throw-and-stay") pause_for_ever();
         return *exit_code;
     }
     std::fputs("This program is the worker of Tether's tests.\n", stderr);

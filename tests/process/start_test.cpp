@@ -85,6 +85,60 @@ TEST_CASE("a program that is a folder", "[process][start][F5]") {
     check_start_failure(start_and_call(options), std::errc::permission_denied, folder.path());
 }
 
+TEST_CASE("a program whose interpreter is missing", "[process][start][F5]") {
+    const Census census;
+    const TemporaryFolder folder;
+    auto options = options_for();
+    options.program = folder / "tool";
+    const auto check = [&](const std::string& interpreter) {
+        const auto error = start_and_call(options);
+        check_start_failure(error, std::errc::no_such_file_or_directory, folder / "tool");
+        CHECK(contains(error.what(), "whose interpreter \"" + interpreter + "\" cannot"));
+    };
+    write_program(folder / "tool", "#! /nonexistent/python -u\n", 0755);
+    check("/nonexistent/python");
+    write_program(folder / "tool", "#!/nonexistent/python", 0755);
+    check("/nonexistent/python");
+    write_program(folder / "tool", "#!/bin/sh\r\nexit 0\r\n", 0755);
+    check("/bin/sh\\r");
+
+    // A program whose loader is missing.
+    std::ifstream file{"/bin/true", std::ios::binary};
+    std::string elf{std::istreambuf_iterator<char>{file}, {}};
+    const auto loader = elf.find("/ld-");
+    if (loader == std::string::npos) return;
+    elf.replace(loader, 4, "/no-");
+    write_program(folder / "tool", elf, 0755);
+    check(elf.substr(elf.rfind('\0', loader) + 1).c_str());
+}
+
+TEST_CASE("paths and names without superfluous parts", "[process][start]") {
+    const Census census;
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder / "plugins");
+    tether::WorkerOptions options;
+    options.output = tether::Output::discard();
+    const auto text = [&](const std::string& program) {
+        options.program = program;
+        return std::string{start_and_call(options).what()};
+    };
+    CHECK(contains(text((folder / "plugins") + "//"), "worker \"plugins\""));
+    CHECK(contains(text((folder / "plugins") + "//"), "plugins, which is a directory"));
+    CHECK(contains(text((folder / "plugins") + "/./"), "worker \"plugins\""));
+    CHECK(contains(text("/"), "worker \"/\""));
+    const auto here = std::filesystem::current_path();
+    std::filesystem::current_path("/");
+    const auto from_root = text("./no-such-tool");
+    std::filesystem::current_path(folder.path());
+    const auto from_folder = text(".//plugins/../no-such-tool");
+    const auto folder_itself = text("./");
+    std::filesystem::current_path(here);
+    CHECK(contains(from_root, " /no-such-tool"));
+    CHECK(contains(from_root, "worker \"no-such-tool\""));
+    CHECK(contains(from_folder, (folder / "plugins/../no-such-tool")));
+    CHECK(contains(folder_itself, "which is a directory"));
+}
+
 TEST_CASE("a program of another architecture", "[process][start][F5]") {
     const Census census;
     const TemporaryFolder folder;
@@ -212,6 +266,48 @@ TEST_CASE("a handler whose constructor throws", "[process][start][F80]") {
     INFO(error.what());
     CHECK(error.code() == errc::start_failed);
     CHECK(contains(error.what(), "no rules were found"));
+}
+
+TEST_CASE("a worker that cannot serve says why first, and ends by itself", "[process][start]") {
+    const Census census;
+    struct Case {
+        std::string mode;
+        errc code;
+        std::string text;
+    };
+    for (const auto& [mode, code, text] :
+         {Case{"throw", errc::start_failed, "its handler's constructor threw: no rules were found"},
+          Case{"other-protocol", errc::protocol_mismatch, "the parent wants protocol"},
+          Case{"other-version", errc::protocol_mismatch, "the parent speaks version"}}) {
+        CAPTURE(mode);
+        for (int i = 0; i < 5; ++i) {
+            TestWorker worker{options_for({mode})};
+            const auto error = error_of([&] { worker.call(Nothing{}); });
+            INFO(error.what());
+            CHECK(error.code() == code);
+            CHECK(contains(error.what(), "worker \"child\" could not serve: " + text));
+            REQUIRE(error.report() != nullptr);
+            CHECK(error.report()->never_ready);
+            CHECK(error.report()->status == tether::ExitStatus::exited(1));
+            CHECK(contains(error.what(), ") exited with code 1 after"));
+        }
+    }
+}
+
+TEST_CASE("a worker that cannot serve and stays is killed", "[process][start]") {
+    const Census census;
+    const ProcessMark mark;
+    auto options = options_for({"throw-and-stay"}, each_transport());
+    options.stop = {.drain = tether::no_timeout};
+    mark.put_into(options);
+    TestWorker worker{options};
+    const Stopwatch watch;
+    const auto error = error_of([&] { worker.call(Nothing{}); });
+    INFO(error.what());
+    CHECK(watch.elapsed() < soon);
+    CHECK(error.code() == errc::start_failed);
+    CHECK(contains(error.what(), "could not serve: its handler's constructor threw: no rules"));
+    CHECK(mark.all_gone());
 }
 
 TEST_CASE("a handler whose constructor throws nested exceptions", "[process][start][F80]") {

@@ -61,6 +61,7 @@ public:
         Lock lock{mutex_};
         submit(call);
         const Departure departure{*this, call, lock};
+        const Waiting waiting{*this, call};
         const auto ready = [&] { return call.settled || call.cancelled; };
         while (!call.settled) {
             if (call.cancelled) {
@@ -163,6 +164,7 @@ private:
         std::deque<std::shared_ptr<Job>> queue{};
         std::vector<std::shared_ptr<Job>> running{};
         std::vector<std::thread> threads{};
+        std::vector<const BlockingCall*> waiting{};  // of its handlers, to this worker
         bool ending = false;
     };
 
@@ -182,6 +184,40 @@ private:
         Lock& lock;
         const int exceptions = std::uncaught_exceptions();
     };
+
+    // A blocking call, and if it is a handler's to its own worker: then that handler's thread is of
+    // no use meanwhile. With mutex_ held.
+    struct Waiting {
+        Waiting(const LoopbackCarrier& carrier, const BlockingCall& the_call) : call(the_call) {
+            const auto* served = served_by_this_thread();
+            if (served == nullptr || served != carrier.current_.get()) return;
+            auto& others = carrier.current_->waiting;
+            const auto stuck = std::count_if(others.begin(), others.end(), [](const auto* other) {
+                return !other->settled && !other->cancelled;
+            });
+            if (static_cast<std::size_t>(stuck) + 1 == carrier.current_->threads.size()) {
+                throw CallError(errc::would_deadlock,
+                                describe_call(call.info.request, carrier.name()) +
+                                    ": a handler of this worker would wait for itself, as all "
+                                    "its other handlers do; use async_call there");
+            }
+            others.push_back(&call);
+            generation = carrier.current_;
+        }
+        Waiting(const Waiting&) = delete;
+        Waiting& operator=(const Waiting&) = delete;
+        ~Waiting() {
+            if (generation != nullptr) std::erase(generation->waiting, &call);
+        }
+        const BlockingCall& call;
+        std::shared_ptr<Generation> generation{};
+    };
+
+    // On a handler's thread: what it serves.
+    static const Generation*& served_by_this_thread() noexcept {
+        static thread_local const Generation* served = nullptr;
+        return served;
+    }
 
     // --- With mutex_ held
 
@@ -274,6 +310,7 @@ private:
     // --- On a thread of its own
 
     void serve(Generation& generation) {
+        served_by_this_thread() = &generation;
         Lock lock{mutex_};
         for (;;) {
             changed_.wait(lock, [&] { return generation.ending || !generation.queue.empty(); });

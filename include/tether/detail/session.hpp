@@ -300,10 +300,7 @@ private:
     // False: the worker has closed its end.
     bool read_control() {
         const auto received = control_.receive();
-        if (received.failure) {
-            connection_.stop_reading();
-            kill(received.failure->cause, received.failure->text);
-        }
+        if (received.failure) on_failure(*received.failure);
         if (received.heard) on_heard();
         if (received.unread) on_never_began();
         for (const auto number : received.running) on_still_running(number);
@@ -318,6 +315,16 @@ private:
         if (!connection_.ready()) {
             kill_later(errc::start_failed, never_began, std::chrono::milliseconds{100});
         }
+    }
+
+    // A worker that says why it cannot serve ends by itself, and its report shows how. One whose
+    // program goes on without the hook may do anything, and one that served before is out of step.
+    void on_failure(const StartFailure& failure) {
+        connection_.stop_reading();
+        const bool ends = failure.cause != errc::hook_missing && failure.cause != errc::framing;
+        if (!ends || connection_.ready()) return kill(failure.cause, failure.text);
+        set_reason({failure.cause, failure.text});
+        kill_later(failure.cause, failure.text, std::chrono::seconds{1});
     }
 
     void ask_to_stop() {
@@ -354,7 +361,8 @@ private:
     void kill_later(errc cause, const std::string& text, Duration patience) {
         const auto when = deadline_after(Clock::now(), patience);
         const std::scoped_lock watching{watching_};
-        if (!watches_ || when == TimePoint::max()) return;
+        if (!watches_ || when >= last_chance_) return;
+        last_chance_ = when;
         last_reason_ = {cause, text};
         at(watches_->lost, when, [](Session& session) { session.kill_at_last(); });
     }
@@ -454,6 +462,7 @@ private:
             text += (text.empty() ? "" : "; ") + refusal;
         }
         report->note = std::move(text);
+        report->never_ready = !ready && !expected;
         // Before its calls are settled: who asks then finds the worker in its new state.
         if (on_end_) {
             const SessionEnd end{report, CallError{cause, to_string(*report), report}, expected,
@@ -579,9 +588,10 @@ private:
 
     std::mutex watching_;
     std::unique_ptr<Watches> watches_;
-    std::error_code watch_error_;          // something could not be watched
-    Reason last_reason_;                   // why it is killed once watches_->lost is due
-    std::array<bool, 2> output_paused_{};  // not watched, since the host's stderr is behind
+    std::error_code watch_error_;               // something could not be watched
+    Reason last_reason_;                        // why it is killed once watches_->lost is due
+    TimePoint last_chance_ = TimePoint::max();  // when that comes true
+    std::array<bool, 2> output_paused_{};       // not watched, since the host's stderr is behind
 };
 
 }  // namespace detail

@@ -6,15 +6,21 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#if defined(__linux__)
+#include <link.h>
+#endif
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
 #endif
@@ -38,7 +44,27 @@ struct Executable {
     std::vector<std::string> before{};
 };
 
-inline std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+// Without "//", "/./" and a slash at the end, which only make a text harder to read. ".." stays: it
+// may follow a link. "." for the current directory.
+inline std::string clean_path(std::string_view path) {
+    std::string result;
+    const bool absolute = path.starts_with('/');
+    while (!path.empty()) {
+        const auto slash = std::min(path.find('/'), path.size());
+        const auto part = path.substr(0, slash);
+        path.remove_prefix(std::min(slash + 1, path.size()));
+        if (part.empty() || part == ".") continue;
+        if (absolute || !result.empty()) result += '/';
+        result += part;
+    }
+    if (!result.empty()) return result;
+    return absolute ? "/" : ".";
+}
+
+inline std::string file_name(std::string_view path) {
+    auto clean = clean_path(path);
+    return clean.size() > 1 ? clean.substr(clean.rfind('/') + 1) : clean;
+}
 
 inline std::string current_directory() {
     std::string path(PATH_MAX, '\0');
@@ -243,8 +269,57 @@ inline std::string find_in_path(const std::string& name) {
 // An absolute path for a WorkerOptions::program that is set; the file need not exist.
 inline std::string resolve_program(const std::string& program) {
     if (program.find('/') == std::string::npos) return find_in_path(program);
-    if (program.front() == '/') return program;
-    return current_directory() + "/" + program;
+    if (program.front() == '/') return clean_path(program);
+    return clean_path(current_directory() + "/" + program);
+}
+
+// What the system runs in place of a file, or along with it; empty where it needs nothing.
+inline std::string interpreter_of(const std::string& program) {
+    const Descriptor file{::open(program.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    const auto read_at = [&](std::size_t offset, std::size_t size) {
+        std::string bytes(size, '\0');
+        const auto count = ::pread(file.get(), bytes.data(), size, static_cast<::off_t>(offset));
+        bytes.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+        return bytes;
+    };
+    const auto head = read_at(0, 256);
+    if (head.starts_with("#!")) {
+        const std::string_view line{head.data(), std::min(head.find('\n'), head.size())};
+        const auto begin = std::min(line.find_first_not_of(" \t", 2), line.size());
+        const auto end = std::min(line.find_first_of(" \t", begin), line.size());
+        return std::string{line.substr(begin, end - begin)};
+    }
+#if defined(__linux__)
+    ElfW(Ehdr) header{};
+    if (head.size() < sizeof header || !head.starts_with(ELFMAG)) return {};
+    std::memcpy(&header, head.data(), sizeof header);
+    for (std::size_t i = 0; i < header.e_phnum; ++i) {
+        ElfW(Phdr) segment{};
+        const auto bytes = read_at(header.e_phoff + i * header.e_phentsize, sizeof segment);
+        if (bytes.size() < sizeof segment) break;
+        std::memcpy(&segment, bytes.data(), sizeof segment);
+        if (segment.p_type != PT_INTERP || segment.p_filesz > PATH_MAX) continue;
+        return read_at(segment.p_offset, segment.p_filesz).c_str();
+    }
+#endif
+    return {};
+}
+
+// Says of an error of its execution what its path alone does not tell.
+inline std::string describe_program(const std::string& program, int error) {
+    struct ::stat status {};
+    if (::stat(program.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
+        return program + ", which is a directory";
+    }
+    if (error != ENOENT && error != EACCES) return program;
+    auto interpreter = interpreter_of(program);
+    if (interpreter.empty() || is_program(interpreter)) return program;
+    std::string hint;
+    if (interpreter.ends_with('\r')) {
+        interpreter.replace(interpreter.size() - 1, 1, "\\r");
+        hint = " (its lines end as on Windows)";
+    }
+    return program + ", whose interpreter \"" + interpreter + "\" cannot be executed" + hint;
 }
 
 }  // namespace detail

@@ -168,9 +168,9 @@ inline ::pid_t spawn(const SpawnPlan& plan) {
     const auto arguments = pointers_to(plan.arguments);
     const auto environment = pointers_to(plan.environment);
     ::pid_t pid = -1;
-    check_spawn(::posix_spawn(&pid, plan.program.c_str(), actions.get(), attributes.get(),
-                              arguments.data(), environment.data()),
-                "execute " + plan.program);
+    const int error = ::posix_spawn(&pid, plan.program.c_str(), actions.get(), attributes.get(),
+                                    arguments.data(), environment.data());
+    if (error != 0) check_spawn(error, "execute " + describe_program(plan.program, error));
     return pid;
 }
 
