@@ -18,9 +18,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
-#if defined(__linux__)
-#include <link.h>
-#endif
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
 #endif
