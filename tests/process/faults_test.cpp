@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "host_process.hpp"
+#include "process/faults/fault_run.hpp"
 #include "process/faults/functions.hpp"
 
 namespace tether_lifetime::faults {
@@ -69,54 +70,9 @@ const Group processes{
 
 // --- One run
 
-struct Run {
-    std::string fault{};
-    std::string transport = "automatic";
-    std::string ended{};
-    std::map<std::string, std::vector<std::string>> told{};  // by the first word of the line
-    std::string output{};
-    std::string errors{};
-    bool fired = false;
-    std::vector<std::uint32_t> calls{};  // of the side that was asked for
-    std::vector<std::string> temp_entries{};
-    std::string left{};
-};
-
-std::string joined(const std::vector<std::string>& texts) {
-    std::string all;
-    for (const auto& text : texts) all += text + "\n";
-    return all;
-}
-
-std::vector<std::uint32_t> read_counts(const std::string& path) {
-    const auto bytes = contents(path);
-    std::vector<std::uint32_t> counts(tether_faults::count);
-    std::memcpy(counts.data(), bytes.data(), std::min(bytes.size(), counts.size() * 4));
-    return counts;
-}
-
 Run run(const std::string& fault, const std::string& side = "parent",
         const std::string& transport = "automatic") {
-    Run result{.fault = fault, .transport = transport};
-    Scene scene;
-    const HostOptions options{.environment = {{"LD_PRELOAD", host_path("fault_interposer.so")},
-                                              {"TETHER_TEST_FAULT", fault},
-                                              {"TETHER_TEST_FAULT_DIR", scene.directory()}}};
-    Host host{scene, "faults", {transport}, options};
-    const auto output = host.read_output(20s);
-    result.output = output.value_or("");
-    result.ended = host.wait(output ? 5s : 0s);
-    result.errors = host.errors();
-    std::istringstream lines{result.output};
-    for (std::string line; std::getline(lines, line);) {
-        const auto space = std::min(line.find(' '), line.size());
-        result.told[line.substr(0, space)].push_back(line.substr(std::min(space + 1, line.size())));
-    }
-    result.fired = std::filesystem::exists(scene.path("fired"));
-    result.calls = read_counts(scene.path("counts." + side));
-    result.temp_entries = scene.temp_entries();
-    result.left = Scene::describe(scene.left_after(2s, {host.pid()}));
-    return result;
+    return run_host({.fault = fault, .transport = transport}, {transport}, side);
 }
 
 // --- What must be true of it
@@ -247,7 +203,7 @@ std::vector<std::string> plan(const std::string& side, const Group& group,
     // -1 is more than any.
     const auto most = static_cast<unsigned>(number_from_environment("TETHER_TEST_FAULTS", 3));
     std::vector<std::string> faults;
-    for (unsigned i = 0; i < calls.size(); ++i) {
+    for (unsigned i = 0; i < tether_faults::count; ++i) {
         const std::string function{tether_faults::names[i]};
         for (const auto& [functions, errors, each_time] : group) {
             if (std::ranges::count(functions, function) == 0) continue;
@@ -292,15 +248,9 @@ void check_all(const std::vector<std::string>& faults, const std::string& transp
     for (const auto& text : review_all(faults, transport)) FAIL_CHECK(text);
 }
 
-// False: a sanitizer must be the first library of a program, and that place is taken.
-bool can_interpose() {
-    if (instrumented) WARN("not under a sanitizer: it does not bear a library loaded before it");
-    return !instrumented;
-}
-
 void walk(const std::string& side, const Group& group, const std::string& transport = "automatic") {
     if (!can_interpose()) return;
-    const auto usual = run("", side, transport);
+    const auto usual = run(none, side, transport);
     const auto wrong = Review{usual}.text();
     INFO(wrong);
     REQUIRE(wrong.empty());

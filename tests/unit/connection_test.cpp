@@ -35,7 +35,7 @@ public:
         ++input_watches;
         if (watched_fd == -1) return;
         was_blocking_when_watched = (::fcntl(watched_fd, F_GETFL) & O_NONBLOCK) == 0;
-        set_non_blocking(watched_fd);  // as a reactor does
+        set_non_blocking(watched_fd, "watched");  // as a reactor does
     }
     void watch_room() override {}
     void unwatch_connection() override { ++unwatched; }

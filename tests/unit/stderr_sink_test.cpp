@@ -28,7 +28,7 @@ public:
         before_ = Descriptor{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10)};
         ::dup2(pipe.second.get(), STDERR_FILENO);
         read_ = std::move(pipe.first);
-        set_non_blocking(read_.get());
+        set_non_blocking(read_.get(), "pipe");
     }
     StderrPipe(const StderrPipe&) = delete;
     StderrPipe& operator=(const StderrPipe&) = delete;

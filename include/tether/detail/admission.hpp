@@ -31,7 +31,8 @@ public:
           leaving_fd_(leaving_fd) {}
 
     // The authenticated connection, with whatever was sent behind the hello in its reader; null
-    // when the worker shall leave. Nobody is admitted after it.
+    // when the worker shall leave. Nobody is admitted after it. Throws a std::system_error where
+    // the system lets this process neither wait nor accept.
     std::unique_ptr<Channel> admit() {
         if (!bootstrap_.listening) candidates_.push_back(candidate(std::move(connection_)));
         for (;;) {
@@ -52,6 +53,7 @@ public:
 private:
     static constexpr std::size_t max_hello_bytes = 4096;
     static constexpr std::size_t max_candidates = 32;
+    static constexpr int max_refused = 10;
 
     enum class Verdict { waiting, admitted, rejected };
 
@@ -96,7 +98,7 @@ private:
     bool wait() {
         std::vector<PollItem> items{readable(leaving_fd_), readable(connection_.get())};
         for (const auto& one : candidates_) items.push_back(readable(one->fd()));
-        wait_ready(items, TimePoint::max());
+        if (wait_ready(items, TimePoint::max()) < 0) throw_last_error("wait for the connection");
         if (items[0].revents != 0) return false;
         if (items[1].revents != 0) accept_one();
         return true;
@@ -105,10 +107,18 @@ private:
     void accept_one() {
         const int fd = retry([&] { return ::accept(connection_.get(), nullptr, nullptr); });
         if (fd == -1) {
-            // Out of descriptors, or the peer has gone: the next may fare better.
-            if (errno == EMFILE || errno == ENFILE) nap(std::chrono::milliseconds{10});
+            const int error = errno;
+            if (error == EAGAIN || error == ECONNABORTED) return;
+            // Out of descriptors, for example: the next may fare better. But not for ever.
+            const bool exhausted = error == EMFILE || error == ENFILE;
+            if (!exhausted && ++refused_ == max_refused) {
+                errno = error;
+                throw_last_error("accept the connection");
+            }
+            nap(std::chrono::milliseconds{10});
             return;
         }
+        refused_ = 0;
         Descriptor socket = take_inherited(fd);
         if (bootstrap_.verify_peer && peer_identity(socket.get()) != parent_) return;
         tune_connection(socket.get(), !bootstrap_.verify_peer);
@@ -122,6 +132,7 @@ private:
     int leaving_fd_;
     ProtocolId wanted_;
     std::vector<std::unique_ptr<Channel>> candidates_;
+    int refused_ = 0;  // accepts in a row
 };
 
 }  // namespace detail

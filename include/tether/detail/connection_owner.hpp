@@ -36,7 +36,7 @@ public:
     virtual void on_drained() = 0;
     // Nothing can be sent, or nothing comes any more.
     virtual void on_lost(const std::string& text) = 0;
-    // What came is not what a worker sends.
+    // What came is not what a worker sends, or it cannot be received.
     virtual void on_violation(errc cause, const std::string& text) = 0;
 
 protected:

@@ -109,9 +109,11 @@ inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     lock.unlock();
     auto received = Channel::Received::nothing;
     if (!only_input || !spin_([&] { return look_for_answer(call); })) {
-        if (!deaf) wait_ready(items, call.deadline());
-        if (items[1].revents != 0) wake_.drain();
-        if (deaf || (items[0].revents & ~POLLOUT) != 0) received = read(&call, deaf);
+        // Where the system refuses to wait, this thread looks again and again.
+        const bool blind = !deaf && wait_ready(items, call.deadline()) < 0;
+        if (blind) items[0].revents = static_cast<short>(events & POLLOUT);
+        if (blind || items[1].revents != 0) wake_.drain();
+        if (deaf || blind || (items[0].revents & ~POLLOUT) != 0) received = read(&call, deaf);
     }
     lock.lock();
     leader_is_deaf_ = false;
@@ -274,9 +276,15 @@ inline void Connection::welcome(const IncomingMessage& message) {
 }
 
 inline void Connection::on_input_closed() {
-    const Lock lock{mutex_};
+    Lock lock{mutex_};
     if (std::exchange(input_closed_, true)) return;
     const auto error = channel_.receive_error();
+    if (error && !is_hang_up(error)) {  // this side's trouble: the worker is not about to end
+        close();
+        lost_ = true;
+        lock.unlock();
+        return owner_.on_violation(errc::framing, "its connection failed: " + error.message());
+    }
     lose(error ? "its connection failed (" + error.message() + "), but it did not end"
                : "it closed its connection but did not end");
 }

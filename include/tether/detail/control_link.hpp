@@ -57,8 +57,7 @@ public:
             const MutableBuffer space{in_.space(), in_.space_size()};
             const auto size = receive_some(socket_.get(), {&space, 1}, MSG_DONTWAIT);
             result.open = size > 0 || (size < 0 && would_block());
-            // The kernel tells an end that left something unread from others.
-            if (size < 0 && errno == ECONNRESET && !spoken_) result.unread = true;
+            if (size < 0) fail(last_error(), result);
             if (size <= 0) break;
             in_.received(static_cast<std::size_t>(size));
             while (const auto record = in_.next()) {
@@ -86,6 +85,13 @@ public:
     }
 
 private:
+    void fail(const std::error_code& error, Received& result) const {
+        // The kernel tells an end that left something unread from others.
+        if (error == std::errc::connection_reset && !spoken_) result.unread = true;
+        if (result.open || is_hang_up(error)) return;
+        result.failure = {errc::framing, "its control channel cannot be read: " + error.message()};
+    }
+
     static void take(const ControlRecord& record, Received& result) {
         result.heard = true;
         const auto number = [&] { return BinaryReader{record.content}.number<std::uint64_t>(); };

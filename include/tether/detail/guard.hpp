@@ -10,9 +10,13 @@
 #include <tether/detail/platform.hpp>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -80,7 +84,9 @@ private:
         for (;;) {
             PollItem items[] = {readable(control_.get()), readable(parent_.get()),
                                 readable(terminate_.fd()), readable(overrun_.fd())};
-            wait_ready(items, std::min(next_look(), calls_.next_overrun()));
+            if (wait_ready(items, std::min(next_look(), calls_.next_overrun())) < 0) {
+                end_blind("wait for its parent (poll)");
+            }
             if (items[3].revents != 0) overrun_.drain();
             report_overruns();
             if (items[2].revents != 0) {
@@ -105,6 +111,9 @@ private:
     bool read_control() noexcept {
         const MutableBuffer space{control_in_.space(), control_in_.space_size()};
         const auto size = receive_some(control_.get(), {&space, 1}, MSG_DONTWAIT);
+        if (size < 0 && !would_block() && !is_hang_up(last_error())) {
+            end_blind("read its control channel");
+        }
         if (size < 0) return would_block();
         if (size == 0 || control_in_.broken()) return false;
         control_in_.received(static_cast<std::size_t>(size));
@@ -156,13 +165,28 @@ private:
         if (connection_ != -1) ::shutdown(connection_, how);
     }
 
+    // The system refuses what this thread lives on: nothing would end this process once the parent
+    // is gone, so it ends now, and says why as far as it can.
+    [[noreturn]] void end_blind(const char* step) noexcept {
+        const char* reason = describe_refusal(errno);
+        std::array<char, 160> text;
+        const auto size =
+            std::snprintf(text.data(), text.size(), "the worker could not %s: %s", step, reason);
+        const FailedRecord record{{text.data(), static_cast<std::size_t>(size)}};
+        const ConstBuffer buffer{record.view().data(), record.view().size()};
+        send_some(control_.get(), {&buffer, 1});
+        end_with_all_descendants();
+    }
+
     // Idle, the main thread leaves at once, and the process ends under this thread's feet. What
     // still runs after the grace is ended by force.
     [[noreturn]] void end_orphan() noexcept {
         orphaned_.store(true);
         leave(SHUT_RDWR);
+        const auto end = deadline_after(Clock::now(), grace_);
         PollItem nothing = readable(-1);
-        wait_ready({&nothing, 1}, deadline_after(Clock::now(), grace_));
+        while (wait_ready({&nothing, 1}, end) < 0 && Clock::now() < end) {
+        }
         control_.reset();  // finding the descendants needs two descriptors: there may be no others
         parent_.reset();
         end_with_all_descendants();

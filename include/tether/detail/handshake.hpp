@@ -256,6 +256,28 @@ inline std::array<char, 13> record_about(std::uint64_t number, ControlType type)
     return bytes;
 }
 
+// A StartFailure of a short text, as a record. Without allocating, for the guard.
+class FailedRecord {
+public:
+    explicit FailedRecord(std::string_view text) noexcept
+        : text_size_(std::min(text.size(), bytes_.size() - head)) {
+        const auto size = static_cast<std::uint32_t>(text_size_);
+        store_le(bytes_.data(), static_cast<std::uint32_t>(head - 4) + size);
+        bytes_[4] = static_cast<char>(ControlType::failed);
+        store_le(bytes_.data() + 5, static_cast<std::uint32_t>(errc::start_failed));
+        store_le(bytes_.data() + 9, size);
+        text.copy(bytes_.data() + head, text_size_);
+    }
+    [[nodiscard]] std::string_view view() const noexcept {
+        return {bytes_.data(), head + text_size_};
+    }
+
+private:
+    static constexpr std::size_t head = 4 + 1 + 4 + 4;
+    std::array<char, 192> bytes_{};
+    std::size_t text_size_;
+};
+
 // Cuts records out of a stream, in a buffer of fixed size: the worker's guard thread must not
 // allocate. A record that cannot fit makes it broken.
 class ControlReader {

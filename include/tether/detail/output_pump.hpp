@@ -36,8 +36,8 @@ public:
         if (output_.mode() == Output::Mode::inherit) return {copy_of_stderr(), copy_of_stderr()};
         auto out = make_pipe("pipe for the worker's stdout");
         auto err = make_pipe("pipe for the worker's stderr");
-        set_non_blocking(out.first.get());
-        set_non_blocking(err.first.get());
+        set_non_blocking(out.first.get(), "pipe for the worker's stdout");
+        set_non_blocking(err.first.get(), "pipe for the worker's stderr");
         streams_[0] = {LogSource::standard_output, std::move(out.first), {}, false};
         streams_[1] = {LogSource::standard_error, std::move(err.first), {}, false};
         return {std::move(out.second), std::move(err.second)};

@@ -77,7 +77,6 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
         const auto time = std::max(std::min(wake, next_look), now) - now;
         const auto ready = wait_ready(items, deadline_after(Clock::now(), time));
         if (ready == 0) clock.slept(time);
-        if (ready < 0) nap(std::chrono::milliseconds{1});
     }
 }
 
@@ -142,7 +141,17 @@ public:
 private:
     explicit Runtime(unsigned epoch) : epoch_(epoch) {
         // The first timer makes Asio open all the descriptors it ever will for itself.
-        const asio::steady_timer first{context_};
+        asio::steady_timer first{context_, Duration::zero()};
+        // A reactor to which the system refuses something does not say so: it would never call.
+        first.async_wait([](const std::error_code&) {});
+        for (int attempt = 0; context_.poll() == 0; ++attempt) {
+            if (attempt == 50) {
+                throw std::system_error(std::make_error_code(std::errc::function_not_supported),
+                                        "wait for a timer of the background thread (epoll)");
+            }
+            nap(std::chrono::milliseconds{1});
+        }
+        context_.restart();
     }
 
     static std::atomic<Runtime*>& current() noexcept {

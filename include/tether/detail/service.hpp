@@ -201,9 +201,13 @@ private:
     std::string failure() {
         if (exhausted_) return "ran out of memory with a request or an answer";
         const Lock lock{writing_};
-        const auto error = channel_->send_error();
-        const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
-        return !error || gone ? std::string{} : "could not send an answer: " + error.message();
+        if (const auto error = channel_->send_error(); error && !is_hang_up(error)) {
+            return "could not send an answer: " + error.message();
+        }
+        if (const int error = receive_error_; error != 0) {
+            return "could not receive a request: " + std::system_category().message(error);
+        }
+        return {};
     }
 
     // --- Reading
@@ -294,6 +298,7 @@ private:
             return size >= 0 || !would_block();
         });
         if (!found) size = receive_some(channel_->fd(), space, 0);
+        if (size < 0 && !is_hang_up(last_error())) receive_error_ = errno;
         if (size <= 0) return false;
         reader.received(static_cast<std::size_t>(size));
         return true;
@@ -383,8 +388,9 @@ private:
         lock.unlock();
         PollItem items[] = {{channel_->fd(), POLLOUT, 0}, readable(guard_.leaving_fd())};
         wait_ready(items, TimePoint::max());
+        // Also where the system refuses to wait: then the guard ends this process.
         const bool leaving = items[0].revents == 0;
-        if (leaving && wait_ready({items, 1}, Clock::now() + patience_when_leaving) == 0) {
+        if (leaving && wait_ready({items, 1}, Clock::now() + patience_when_leaving) <= 0) {
             channel_->shut_down();
         }
         lock.lock();
@@ -431,6 +437,7 @@ private:
     Spin spin_;  // whoever reads
 
     std::atomic<bool> exhausted_{false};  // no memory for a request or an answer
+    std::atomic<int> receive_error_{0};
 
     std::mutex reading_;
     std::mutex writing_;

@@ -521,6 +521,10 @@ private:
     struct InATurn {
         Act act;
         void operator()(Session& session) const;
+        void refuse(Session& session, std::error_code error) const {
+            const std::scoped_lock watching{session.watching_};
+            session.on_unwatched(error);
+        }
     };
     void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act);
     void at(WatchTimer& timer, TimePoint when, Act act);

@@ -55,12 +55,17 @@ public:
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
         // Watches until the very end, longer than any scope.
         guard_ = new Guard(std::move(control), control_in, std::move(parent), bootstrap_);
-        guard_->start();
+        try {
+            guard_->start();
+        } catch (const std::system_error& error) {
+            const auto text = std::string{"the worker could not start its guard: "} + error.what();
+            return refuse(errc::start_failed, text);
+        }
 
         const int exit_code = serve(std::move(connection), identity);
         std::fflush(stdout);
-        kill_descendants();
-        if (!finds_descendants && guard_->is_orphaned()) end_with_all_descendants();
+        // A parent that is there kills the group itself.
+        if (!kill_descendants() && guard_->is_orphaned()) end_with_all_descendants();
         return exit_code;
     }
 
@@ -78,15 +83,18 @@ private:
             const MutableBuffer space{in.space(), in.space_size()};
             const auto size = in.broken() ? -1 : receive_some(control, {&space, 1}, 0);
             if (size <= 0) {
-                if (size < 0) complain("the bootstrap is malformed or cannot be read");
+                if (in.broken()) complain("the bootstrap is malformed");
+                if (!in.broken() && size < 0) complain("it cannot read its control channel", errno);
                 return std::nullopt;
             }
             in.received(static_cast<std::size_t>(size));
         }
     }
 
-    static void complain(const char* what) {
-        std::fprintf(stderr, "tether: this process was started as a worker, but %s\n", what);
+    static void complain(const char* what, int error = 0) {
+        const auto reason = error == 0 ? "" : ": " + std::system_category().message(error);
+        std::fprintf(stderr, "tether: this process was started as a worker, but %s%s\n", what,
+                     reason.c_str());
     }
 
     int serve(Descriptor connection, const PeerIdentity& identity) {
@@ -98,7 +106,12 @@ private:
         const auto* type = choose();
         if (type == nullptr) return refuse(errc::protocol_mismatch, describe_choice());
         Admission admission{bootstrap_, std::move(connection), identity, guard_->leaving_fd()};
-        auto channel = admission.admit();
+        std::unique_ptr<Channel> channel;
+        try {
+            channel = admission.admit();
+        } catch (const std::system_error& error) {
+            return refuse(errc::start_failed, std::string{"the worker could not "} + error.what());
+        }
         if (channel == nullptr) return 0;
         if (admission.wanted() != bootstrap_.protocol) {
             return refuse(errc::protocol_mismatch,

@@ -1,14 +1,15 @@
 // Makes system calls fail, in a program that knows nothing of it: loaded by LD_PRELOAD, in front of
 // the C library. It is told by the environment:
 //
-//   TETHER_TEST_FAULT      parent|worker:function:n[-m]:errno|short, several with a comma between
+//   TETHER_TEST_FAULT      parent|worker|both:function[/command]:n[-m]|always:errno|short, several
+//                          with a comma between
 //   TETHER_TEST_FAULT_DIR  a directory for counts.parent and counts.worker (how often each function
-//                          was called, in the order of functions.hpp) and fired (what was made to
-//                          fail)
+//                          and command was called, in the order of functions.hpp) and fired (what
+//                          was made to fail)
 //
 // Only calls from the program's own code count, Tether's and Asio's inlined code among it: not
-// those of other libraries. Of several workers only the first is meant; its successors find all in
-// order.
+// those of other libraries. Of several workers only the first is meant by a number, and its
+// successors find all in order; "always" means each of them.
 
 #include <atomic>
 #include <cerrno>
@@ -39,7 +40,8 @@ enum Index : int { TETHER_FAULT_FUNCTIONS(TETHER_FAULT_ENUMERATOR) };
 constexpr int transfer_one_byte = -1;
 
 struct Rule {
-    int function = -1;
+    int target = -1;  // a function or a command
+    bool always = false;
     unsigned first = 0;
     unsigned last = 0;
     int error = 0;
@@ -51,7 +53,8 @@ static_assert(Counter::is_always_lock_free && sizeof(Counter) == 4);
 
 std::uintptr_t image_begin = 0;
 std::uintptr_t image_end = 0;
-Rule rules[4];
+Rule rules[8];
+std::atomic<bool> logged[8];
 char directory[512];
 std::atomic<Counter*> counters{nullptr};
 std::atomic<void*> real_functions[tether_faults::count];
@@ -59,13 +62,13 @@ std::atomic<void*> real_functions[tether_faults::count];
 // --- What to do
 
 int index_of(const char* name) {
-    for (int i = 0; i < tether_faults::count; ++i) {
-        if (std::strcmp(name, tether_faults::names[i]) == 0) return i;
+    for (int i = 0; i < tether_faults::all; ++i) {
+        if (std::strcmp(name, tether_faults::name_of(i)) == 0) return i;
     }
     return -1;
 }
 
-// "function:n[-m]:errno|short", without the side.
+// "function[/command]:n[-m]|always:errno|short", without the side.
 Rule parse_rule(char* text) {
     Rule rule;
     char* rest = nullptr;
@@ -73,8 +76,9 @@ Rule parse_rule(char* text) {
     const char* range = strtok_r(nullptr, ":", &rest);
     const char* error = strtok_r(nullptr, ":", &rest);
     if (name == nullptr || range == nullptr || error == nullptr) std::abort();
-    rule.function = index_of(name);
-    if (rule.function == -1) std::abort();
+    rule.target = index_of(name);
+    if (rule.target == -1) std::abort();
+    rule.always = std::strcmp(range, "always") == 0;
     char* end = nullptr;
     rule.first = static_cast<unsigned>(std::strtoul(range, &end, 10));
     rule.last =
@@ -92,10 +96,12 @@ void parse_rules(const char* side) {
     std::size_t used = 0;
     for (char* entry = strtok_r(text, ",", &rest); entry != nullptr;
          entry = strtok_r(nullptr, ",", &rest)) {
-        const auto size = std::strlen(side);
-        if (std::strncmp(entry, side, size) != 0 || entry[size] != ':') continue;
+        char* of_side = std::strchr(entry, ':');
+        if (of_side == nullptr) std::abort();
+        *of_side = '\0';
+        if (std::strcmp(entry, side) != 0 && std::strcmp(entry, "both") != 0) continue;
         if (used == sizeof rules / sizeof rules[0]) std::abort();
-        rules[used++] = parse_rule(entry + size + 1);
+        rules[used++] = parse_rule(of_side + 1);
     }
 }
 
@@ -113,7 +119,7 @@ Counter* map_counters(const char* side) {
     const char* name = std::strcmp(side, "worker") == 0 ? "counts.worker" : "counts.parent";
     const int fd = open_file(name, O_RDWR | O_EXCL);
     if (fd == -1) return nullptr;
-    constexpr auto size = sizeof(Counter) * tether_faults::count;
+    constexpr auto size = sizeof(Counter) * tether_faults::all;
     void* memory = MAP_FAILED;
     if (syscall(SYS_ftruncate, fd, static_cast<long>(size)) == 0) {
         memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -158,24 +164,51 @@ __attribute__((constructor)) void prepare() {
 
 void log_fault(int index) {
     char line[64];
-    const auto size = std::strlen(tether_faults::names[index]);
-    std::memcpy(line, tether_faults::names[index], size);
+    const char* name = tether_faults::name_of(index);
+    const auto size = std::strlen(name);
+    std::memcpy(line, name, size);
     line[size] = '\n';
     const int fd = open_file("fired", O_WRONLY | O_APPEND);
     syscall(SYS_write, fd, line, size + 1);
     syscall(SYS_close, fd);
 }
 
+int command_of(int function, long value) {
+    for (int i = 0; i < tether_faults::command_count; ++i) {
+        const auto& command = tether_faults::commands[i];
+        const bool same = std::strcmp(command.function, tether_faults::names[function]) == 0;
+        if (same && command.value == value) return tether_faults::count + i;
+    }
+    return -1;
+}
+
+long place_of(const char* path) {
+    return std::strncmp(path, "/proc/", 6) == 0 ? tether_faults::below_proc
+                                                : tether_faults::elsewhere;
+}
+
+bool is_meant(const Rule& rule, int target, unsigned number) {
+    if (target == -1 || rule.target != target) return false;
+    return rule.always || (number != 0 && number >= rule.first && number <= rule.last);
+}
+
 // 0: nothing; transfer_one_byte; or the error to fail with.
-int fault_of(int index, const void* caller) {
-    auto* counts = counters.load(std::memory_order_acquire);
+int fault_of(int function, const void* caller, int command = -1) {
     const auto address = reinterpret_cast<std::uintptr_t>(caller);
-    if (counts == nullptr || address < image_begin || address >= image_end) return 0;
-    const auto number = counts[index].fetch_add(1, std::memory_order_relaxed) + 1;
+    if (address < image_begin || address >= image_end) return 0;
+    auto* counts = counters.load(std::memory_order_acquire);
+    const auto count = [counts](int index) {
+        if (counts == nullptr || index == -1) return 0U;
+        return counts[index].fetch_add(1, std::memory_order_relaxed) + 1;
+    };
+    const auto number = count(function);
+    const auto number_of_command = count(command);
     for (const auto& rule : rules) {
-        if (rule.function != index || number < rule.first || number > rule.last) continue;
+        if (!is_meant(rule, function, number) && !is_meant(rule, command, number_of_command)) {
+            continue;
+        }
         const int saved = errno;
-        log_fault(index);
+        if (!logged[&rule - rules].exchange(true)) log_fault(rule.target);
         errno = saved;
         return rule.error;
     }
@@ -213,6 +246,15 @@ void* failed<void*>(int error) {
     }
 #define TETHER_FAULT_LIST(...) __VA_ARGS__
 
+// The same, with the command among its arguments.
+#define TETHER_FAULT_WRAP_COMMAND(result, name, parameters, arguments, command)              \
+    TETHER_FAULT_DECLARE(result, name, TETHER_FAULT_LIST parameters) {                       \
+        const int known = command_of(function::of_##name, static_cast<long>(command));       \
+        const int error = fault_of(function::of_##name, __builtin_return_address(0), known); \
+        if (error != 0) return failed<result>(error);                                        \
+        return TETHER_FAULT_REAL(result, name, parameters) arguments;                        \
+    }
+
 // Fails by its result.
 #define TETHER_FAULT_WRAP_RESULT(name, parameters, arguments)       \
     TETHER_FAULT_DECLARE(int, name, TETHER_FAULT_LIST parameters) { \
@@ -227,18 +269,26 @@ TETHER_FAULT_WRAP(int, listen, (int a, int b), (a, b))
 TETHER_FAULT_WRAP(int, connect, (int a, const void* b, unsigned c), (a, b, c))
 TETHER_FAULT_WRAP(int, accept, (int a, void* b, unsigned* c), (a, b, c))
 TETHER_FAULT_WRAP(int, getsockname, (int a, void* b, unsigned* c), (a, b, c))
-TETHER_FAULT_WRAP(int, getsockopt, (int a, int b, int c, void* d, unsigned* e), (a, b, c, d, e))
-TETHER_FAULT_WRAP(int, setsockopt, (int a, int b, int c, const void* d, unsigned e),
-                  (a, b, c, d, e))
+TETHER_FAULT_WRAP_COMMAND(int, getsockopt, (int a, int b, int c, void* d, unsigned* e),
+                          (a, b, c, d, e), c)
+TETHER_FAULT_WRAP_COMMAND(int, setsockopt, (int a, int b, int c, const void* d, unsigned e),
+                          (a, b, c, d, e), c)
 TETHER_FAULT_WRAP(int, shutdown, (int a, int b), (a, b))
 TETHER_FAULT_WRAP(int, poll, (void* a, unsigned long b, int c), (a, b, c))
 TETHER_FAULT_WRAP(int, ppoll, (void* a, unsigned long b, const void* c, const void* d),
                   (a, b, c, d))
+TETHER_FAULT_WRAP(int, pselect, (int a, void* b, void* c, void* d, const void* e, const void* f),
+                  (a, b, c, d, e, f))
+TETHER_FAULT_WRAP(int, setrlimit, (int a, const void* b), (a, b))
+TETHER_FAULT_WRAP(int, setpriority, (int a, unsigned b, int c), (a, b, c))
+TETHER_FAULT_WRAP(int, getpriority, (int a, unsigned b), (a, b))
+TETHER_FAULT_WRAP(int, sched_getaffinity, (int a, std::size_t b, void* c), (a, b, c))
+TETHER_FAULT_WRAP(int, sched_setaffinity, (int a, std::size_t b, const void* c), (a, b, c))
 TETHER_FAULT_WRAP(int, pipe, (int* a), (a))
 TETHER_FAULT_WRAP(int, pipe2, (int* a, int b), (a, b))
-TETHER_FAULT_WRAP(int, fcntl, (int a, int b, long c), (a, b, c))
-TETHER_FAULT_WRAP(int, ioctl, (int a, unsigned long b, void* c), (a, b, c))
-TETHER_FAULT_WRAP(int, open, (const char* a, int b, unsigned c), (a, b, c))
+TETHER_FAULT_WRAP_COMMAND(int, fcntl, (int a, int b, long c), (a, b, c), b)
+TETHER_FAULT_WRAP_COMMAND(int, ioctl, (int a, unsigned long b, void* c), (a, b, c), b)
+TETHER_FAULT_WRAP_COMMAND(int, open, (const char* a, int b, unsigned c), (a, b, c), place_of(a))
 TETHER_FAULT_WRAP(int, fstat, (int a, void* b), (a, b))
 TETHER_FAULT_WRAP(int, stat, (const char* a, void* b), (a, b))
 TETHER_FAULT_WRAP(int, flock, (int a, int b), (a, b))
@@ -246,16 +296,17 @@ TETHER_FAULT_WRAP(int, mkdir, (const char* a, unsigned b), (a, b))
 TETHER_FAULT_WRAP(int, rmdir, (const char* a), (a))
 TETHER_FAULT_WRAP(int, unlink, (const char* a), (a))
 TETHER_FAULT_WRAP(int, unlinkat, (int a, const char* b, int c), (a, b, c))
-TETHER_FAULT_WRAP(void*, opendir, (const char* a), (a))
+TETHER_FAULT_WRAP_COMMAND(void*, opendir, (const char* a), (a), place_of(a))
 TETHER_FAULT_WRAP(void*, readdir, (void* a), (a))
-TETHER_FAULT_WRAP(ssize_t, readlink, (const char* a, char* b, std::size_t c), (a, b, c))
+TETHER_FAULT_WRAP_COMMAND(ssize_t, readlink, (const char* a, char* b, std::size_t c), (a, b, c),
+                          place_of(a))
 TETHER_FAULT_WRAP(void*, getcwd, (char* a, std::size_t b), (a, b))
 TETHER_FAULT_WRAP(int, access, (const char* a, int b), (a, b))
-TETHER_FAULT_WRAP(int, waitid, (int a, unsigned b, void* c, int d), (a, b, c, d))
+TETHER_FAULT_WRAP_COMMAND(int, waitid, (int a, unsigned b, void* c, int d), (a, b, c, d), a)
 TETHER_FAULT_WRAP(int, wait4, (int a, int* b, int c, void* d), (a, b, c, d))
 TETHER_FAULT_WRAP(int, waitpid, (int a, int* b, int c), (a, b, c))
 TETHER_FAULT_WRAP(int, kill, (int a, int b), (a, b))
-TETHER_FAULT_WRAP(int, prctl, (int a, long b, long c, long d, long e), (a, b, c, d, e))
+TETHER_FAULT_WRAP_COMMAND(int, prctl, (int a, long b, long c, long d, long e), (a, b, c, d, e), a)
 TETHER_FAULT_WRAP(int, sigaction, (int a, const void* b, void* c), (a, b, c))
 TETHER_FAULT_WRAP(int, epoll_create1, (int a), (a))
 TETHER_FAULT_WRAP(int, epoll_ctl, (int a, int b, int c, void* d), (a, b, c, d))
@@ -368,6 +419,16 @@ int index_of_call(long number) {
             return function::of_pidfd_send_signal;
         case SYS_getdents64:
             return function::of_getdents64;
+        case SYS_sched_getscheduler:
+            return function::of_sched_getscheduler;
+        case SYS_sched_getparam:
+            return function::of_sched_getparam;
+        case SYS_sched_setscheduler:
+            return function::of_sched_setscheduler;
+        case SYS_ioprio_get:
+            return function::of_ioprio_get;
+        case SYS_ioprio_set:
+            return function::of_ioprio_set;
         default:
             return -1;
     }

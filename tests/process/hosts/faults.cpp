@@ -1,5 +1,15 @@
 // The whole life of a worker, once, told line by line on stdout, while the interposer makes a
 // system call fail somewhere; then a second worker, for which nothing fails any more.
+//
+//   faults [transport]                     the above
+//   faults transport child|session [sandbox]
+//                                          another life, in which every end of a worker occurs: for
+//                                          a system that refuses something for good. Its handlers
+//                                          leave children in the worker's group, or in sessions of
+//                                          their own
+//
+// "sandbox" forbids by a filter of system calls, which each worker inherits, and fails them with
+// the error number that follows: "pidfd_open=38,clone3=38,close_range=1,subreaper=22".
 
 #include <tether/tether.hpp>
 
@@ -7,13 +17,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <iterator>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -21,6 +35,13 @@
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace {
 
@@ -45,7 +66,23 @@ class Echo final : public tether::Handler<AskProtocol> {
 public:
     std::string handle(const Ask& ask, tether::CallContext<Ask>& call) override {
         if (ask.text.empty()) call.log(tether::Severity::info, "asked");
+        if (ask.text == "crash") std::abort();
+        if (ask.text == "child" || ask.text == "session") start_child(ask.text == "session");
+        const auto until = std::chrono::steady_clock::now() + 5s;
+        while (ask.text == "wait" && !call.stop_requested() &&
+               std::chrono::steady_clock::now() < until) {
+            std::this_thread::sleep_for(1ms);
+        }
         return ask.text;
+    }
+
+private:
+    // Never ends by itself, nor does its child.
+    static void start_child(bool in_sessions) {
+        if (::fork() != 0) return;
+        if (in_sessions) ::setsid();
+        if (::fork() == 0 && in_sessions) ::setsid();
+        for (;;) ::pause();
     }
 };
 
@@ -133,9 +170,9 @@ void ask(AskWorker& worker, std::size_t size) {
     if (worker.call(Ask{text}) != text) throw std::runtime_error("another call's answer");
 }
 
-void ask_at_once(AskWorker& worker, const std::string& step) {
+void ask_at_once(AskWorker& worker, const std::string& step, int count = 16) {
     std::vector<std::thread> callers;
-    for (int i = 0; i < 16; ++i) {
+    for (int i = 0; i < count; ++i) {
         callers.emplace_back([&worker, step, i] {
             tell(step + std::to_string(i), [&] { ask(worker, i == 0 ? large : 10); });
         });
@@ -190,11 +227,103 @@ void live_again(const char* transport) {
     ask_until_good(worker, "next");
 }
 
+// --- For good
+
+// Every end of a worker, and what a caller hears of it.
+void live_refused(AskWorker& worker, const std::string& child) {
+    ask_at_once(worker, "first", 4);
+    ask_async(worker, "async");
+    tell("logged", [&] { ask(worker, 0); });
+    tell("cancelled", [&] { worker.call(Ask{"wait"}, {.timeout = 100ms}); });
+    tell("after_cancelled", [&] { ask(worker, 10); });
+    say("generation " + std::to_string(worker.generation()));
+    tell("restart", [&] { worker.restart(); });
+    ask_at_once(worker, "second", 4);
+    tell("crash", [&] { worker.call(Ask{"crash"}); });
+    tell("after_crash", [&] { ask(worker, 10); });
+    tell("child", [&] { worker.call(Ask{child}); });
+    tell("kill", [&] { worker.kill(); });
+    tell("after_kill", [&] { ask(worker, 10); });
+    tell("other_child", [&] { worker.call(Ask{child}); });
+    tell("stop", [&] { worker.stop(); });
+}
+
+std::chrono::milliseconds used_time(int whose) {
+    ::rusage usage{};
+    ::getrusage(whose, &usage);
+    const auto time = [](const ::timeval& value) {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(
+            std::chrono::seconds{value.tv_sec} + std::chrono::microseconds{value.tv_usec});
+    };
+    return time(usage.ru_utime) + time(usage.ru_stime);
+}
+
+// --- A filter of system calls
+
+void forbid(std::vector<::sock_filter>& filter, std::uint32_t number, std::uint32_t error) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+}
+
+// prctl() with this first argument.
+void forbid_option(std::vector<::sock_filter>& filter, std::uint32_t option, std::uint32_t error) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 4));
+    filter.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(::seccomp_data, args)));
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, option, 0, 1));
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+    filter.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(::seccomp_data, nr)));
+}
+
+// False: this system has no filters, or allows none.
+bool enter_sandbox(std::string_view rules) {
+    static const std::map<std::string, std::uint32_t, std::less<>> numbers{
+        {"pidfd_open", SYS_pidfd_open}, {"pidfd_send_signal", SYS_pidfd_send_signal},
+        {"clone3", SYS_clone3},         {"close_range", SYS_close_range},
+        {"ppoll", SYS_ppoll},           {"pselect6", SYS_pselect6},
+        {"epoll_ctl", SYS_epoll_ctl},   {"timerfd_create", SYS_timerfd_create},
+        {"socketpair", SYS_socketpair}, {"waitid", SYS_waitid},
+        {"getdents64", SYS_getdents64}, {"accept", SYS_accept}};
+    std::vector<::sock_filter> filter{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(::seccomp_data, nr))};
+    while (!rules.empty()) {
+        const auto rule = rules.substr(0, rules.find(','));
+        rules.remove_prefix(std::min(rules.size(), rule.size() + 1));
+        const auto name = rule.substr(0, rule.find('='));
+        const auto error =
+            static_cast<std::uint32_t>(std::stoul(std::string{rule.substr(name.size() + 1)}));
+        if (name == "subreaper") {
+            forbid_option(filter, PR_SET_CHILD_SUBREAPER, error);
+        } else {
+            forbid(filter, numbers.find(name)->second, error);
+        }
+    }
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    ::sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+int main_refused(const char* transport, const char* child, std::string_view sandbox) {
+    if (!sandbox.empty() && !enter_sandbox(sandbox)) {
+        say("no sandbox");
+        return 0;
+    }
+    tell("life", [&] {
+        AskWorker worker{options(transport)};
+        live_refused(worker, child);
+    });
+    const auto used = used_time(RUSAGE_SELF) + used_time(RUSAGE_CHILDREN);
+    say("used " + std::to_string(used.count()));
+    say("done");
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     if (auto code = tether::serve_if_worker<Echo>(argc, argv)) return *code;
     const char* transport = argc > 1 ? argv[1] : "automatic";
+    if (argc > 2) return main_refused(transport, argv[2], argc > 3 ? argv[3] : "");
     const auto before = descriptors();
     tell("life", [&] { live(transport); });
     tell("new_life", [&] { live_again(transport); });

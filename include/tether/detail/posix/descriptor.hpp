@@ -93,8 +93,13 @@ inline bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) != -1; }
 
 inline void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
-inline void set_non_blocking(int fd) noexcept {
-    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+// By either way, since a filter of system calls may refuse one. A descriptor that blocked where
+// none may would hold up its thread for ever: throws a std::system_error that names `step`.
+inline void set_non_blocking(int fd, const std::string& step) {
+    int on = 1;
+    if (::ioctl(fd, FIONBIO, &on) == 0) return;
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags == -1 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) throw_last_error(step);
 }
 
 inline bool set_blocking(int fd) noexcept {

@@ -11,7 +11,9 @@
 #include <span>
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/select.h>
+#include <time.h>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -20,8 +22,15 @@ using PollItem = ::pollfd;
 
 inline PollItem readable(int fd) noexcept { return {fd, POLLIN, 0}; }
 
+inline ::timespec to_timespec(Duration time) noexcept {
+    const auto count = std::max(time, Duration::zero()).count();
+    return {static_cast<std::time_t>(count / 1'000'000'000),
+            static_cast<long>(count % 1'000'000'000)};
+}
+
 // poll() refuses to work where a process has set its limit of descriptors to less than the number
-// of items, as sandboxes do. Then what select() can do must do.
+// of items, as sandboxes do, or where a filter of system calls does not know it. Then what select()
+// can do must do.
 inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
     ::fd_set to_read;
     ::fd_set to_write;
@@ -30,13 +39,16 @@ inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
     int highest = -1;
     for (auto& item : items) {
         item.revents = 0;
-        if (item.fd < 0 || item.fd >= FD_SETSIZE) continue;
+        if (item.fd < 0) continue;
+        if (item.fd >= FD_SETSIZE) {  // it would not be heard
+            errno = EINVAL;
+            return -1;
+        }
         if ((item.events & POLLIN) != 0) FD_SET(item.fd, &to_read);
         if ((item.events & POLLOUT) != 0) FD_SET(item.fd, &to_write);
         highest = std::max(highest, item.fd);
     }
-    const ::timespec timeout{static_cast<std::time_t>(left.count() / 1'000'000'000),
-                             static_cast<long>(left.count() % 1'000'000'000)};
+    const auto timeout = to_timespec(left);
     const int ready = ::pselect(highest + 1, &to_read, &to_write, nullptr, &timeout, nullptr);
     if (ready <= 0) return ready;
     for (auto& item : items) {
@@ -47,29 +59,56 @@ inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
     return ready;
 }
 
+inline int poll_ready(std::span<PollItem> items, Duration left) noexcept {
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    return ::poll(items.data(), static_cast<::nfds_t>(items.size()), static_cast<int>(ms));
+}
+
+// One attempt to wait, by the first way that the system does not refuse. It may take an hour.
+inline int wait_once(std::span<PollItem> items, Duration left) noexcept {
+#if defined(__linux__)
+    const auto timeout = to_timespec(left);
+    int ready = ::ppoll(items.data(), static_cast<::nfds_t>(items.size()), &timeout, nullptr);
+    if (ready >= 0 || errno == EINTR) return ready;
+#else
+    int ready = -1;
+#endif
+    ready = poll_ready(items, left);
+    if (ready >= 0 || errno == EINTR) return ready;
+    return select_ready(items, left);
+}
+
+// Returns after about that time, or earlier where the system refuses every way to sleep.
+inline void nap(Duration time) noexcept {
+    auto left = to_timespec(time);
+    int result = 0;
+    do {
+        result = ::nanosleep(&left, &left);
+    } while (result == -1 && errno == EINTR);
+    if (result != 0 && wait_once({}, time) < 0) ::sched_yield();
+}
+
 // Waits until an item is ready or the deadline has passed; returns the number of ready ones. An
-// item with a negative descriptor is skipped.
+// item with a negative descriptor is skipped. Negative: the system refuses every way to wait, and
+// errno says why. That takes a millisecond, so that a caller which looks by itself then, again and
+// again, leaves the processor to others.
 inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
+    constexpr auto longest = std::chrono::nanoseconds{std::chrono::hours{1}};
     for (int stalls = 0;;) {
-        constexpr auto longest = std::chrono::nanoseconds{std::chrono::hours{1}};
         const bool forever = deadline == TimePoint::max();
         const auto now = forever ? TimePoint{} : Clock::now();
         const auto left = forever           ? longest
                           : deadline <= now ? Duration::zero()
                                             : std::min<Duration>(longest, deadline - now);
-#if defined(__linux__)
-        const ::timespec timeout{static_cast<std::time_t>(left.count() / 1'000'000'000),
-                                 static_cast<long>(left.count() % 1'000'000'000)};
-        int ready = ::ppoll(items.data(), static_cast<::nfds_t>(items.size()),
-                            forever ? nullptr : &timeout, nullptr);
-#else
-        const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
-        int ready = ::poll(items.data(), static_cast<::nfds_t>(items.size()),
-                           forever ? -1 : static_cast<int>(ms));
-#endif
-        if (ready < 0 && errno == EINVAL) ready = select_ready(items, left);
+        const int ready = wait_once(items, left);
         if (ready > 0) return ready;
-        if (ready < 0 && errno != EINTR) return ready;
+        if (ready < 0 && errno != EINTR) {
+            for (auto& item : items) item.revents = 0;
+            const int error = errno;
+            if (left > Duration::zero()) nap(std::chrono::milliseconds{1});
+            errno = error;
+            return ready;
+        }
         if (forever) continue;
         // The kernel's timeout counts, also where the clock stands still.
         const auto after = Clock::now();
@@ -91,8 +130,8 @@ public:
         auto pipe = make_pipe("pipe for wake-ups");
         read_ = std::move(pipe.first);
         write_ = std::move(pipe.second);
-        set_non_blocking(read_.get());
-        set_non_blocking(write_.get());
+        set_non_blocking(read_.get(), "pipe for wake-ups");
+        set_non_blocking(write_.get(), "pipe for wake-ups");
     }
 
     [[nodiscard]] int fd() const noexcept { return read_.get(); }

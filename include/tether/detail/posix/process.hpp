@@ -127,9 +127,9 @@ public:
         for (int round = 0; round < 700 && stops && is_to_be_stopped(); ++round) {
             nap(std::chrono::microseconds{100});
         }
-        if (!gone_) kill_descendants_of(pid_);
+        const bool found = !gone_ && kill_descendants_of(pid_);
         const auto error = signal(SIGKILL);
-        if (!finds_descendants && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
+        if (!found && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
         if (error) signal(SIGCONT);  // it must be able to end itself
         return error;
     }
@@ -138,11 +138,8 @@ public:
     std::optional<Ended> reap_if_ended() noexcept {
         if (gone_) return std::nullopt;
         ::siginfo_t info{};
-        int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), info) : -1;
-        // An old kernel, or a filter of system calls, may know no such type.
-        if (!pidfd_ || (result != 0 && errno != ECHILD)) {
-            result = wait_by(P_PID, static_cast<int>(pid_), info);
-        }
+        const int result = wait_for(WEXITED, info);
+        if (result != 0 && errno != ECHILD) return reap_unasked();
         if (result != 0) {
             // The host reaped it. The number may belong to a stranger: touch nothing by number.
             gone_ = true;
@@ -155,10 +152,13 @@ public:
         Ended ended{to_status(info), 0};
         int status = 0;
         ::rusage usage{};
-        if (retry([&] { return ::wait4(pid_, &status, WNOHANG, &usage); }) == pid_) {
+        const auto reaped = retry([&] { return ::wait4(pid_, &status, WNOHANG, &usage); });
+        if (reaped == pid_) {
             // It had this process' memory for a moment: only more than that is its own.
             const auto peak = peak_bytes(usage);
             if (peak > peak_before_) ended.peak_memory_bytes = peak;
+        } else if (errno != ECHILD) {  // wait4() is refused
+            ::waitid(P_PID, static_cast<::id_t>(pid_), &info, WEXITED | WNOHANG);
         }
         return ended;
     }
@@ -191,25 +191,46 @@ private:
     // What wait would tell, if anything; left there to be waited for.
     [[nodiscard]] ::siginfo_t look(int what) const noexcept {
         ::siginfo_t info{};
-        if (gone_) return info;
-        const auto type = pidfd_ ? pidfd_type : P_PID;
-        const auto id = static_cast<::id_t>(pidfd_ ? pidfd_.get() : static_cast<int>(pid_));
-        if (retry([&] { return ::waitid(type, id, &info, what | WNOHANG | WNOWAIT); }) != 0) {
-            info.si_pid = 0;
-        }
+        if (!gone_ && wait_for(what, info) != 0) info.si_pid = 0;
         return info;
     }
 
-    static int wait_by(::idtype_t type, int id, ::siginfo_t& info) noexcept {
+    [[nodiscard]] int wait_for(int what, ::siginfo_t& info) const noexcept {
+        const int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), what, info) : -1;
+        if (pidfd_ && (result == 0 || errno == ECHILD)) return result;
+        // An old kernel, or a filter of system calls, may know no such type.
+        return wait_by(P_PID, static_cast<int>(pid_), what, info);
+    }
+
+    static int wait_by(::idtype_t type, int id, int what, ::siginfo_t& info) noexcept {
         return retry([&] {
-            return ::waitid(type, static_cast<::id_t>(id), &info, WEXITED | WNOHANG | WNOWAIT);
+            return ::waitid(type, static_cast<::id_t>(id), &info, what | WNOHANG | WNOWAIT);
         });
     }
 
-    // Without a pidfd a number is safe only as long as nobody has reaped the process.
+    // Without a pidfd a number is safe only as long as nobody has reaped the process. Where
+    // waitid() is refused, nobody was told anything.
     [[nodiscard]] bool still_ours() const noexcept {
         ::siginfo_t info{};
-        return wait_by(P_PID, pid_, info) == 0;
+        return wait_by(P_PID, static_cast<int>(pid_), WEXITED, info) == 0 || errno != ECHILD;
+    }
+
+    // Where waitid() is refused: waitpid() reaps at once, so nothing is ended by number.
+    std::optional<Ended> reap_unasked() noexcept {
+        const bool ended = pidfd_ && ready_now(pidfd_.get());
+        if (pidfd_ && !ended) return std::nullopt;
+        kill_group_by_pidfd();
+        int status = 0;
+        const auto reaped = retry([&] { return ::waitpid(pid_, &status, WNOHANG); });
+        const bool refused = reaped == -1 && errno != ECHILD;
+        if (reaped == 0 || (refused && !ended)) return std::nullopt;
+        gone_ = true;
+        return Ended{reaped == pid_ ? status_of(status) : status_from_kernel(), 0};
+    }
+
+    static ExitStatus status_of(int status) noexcept {
+        if (WIFEXITED(status)) return ExitStatus::exited(WEXITSTATUS(status));
+        return WIFSIGNALED(status) ? ExitStatus::signaled(WTERMSIG(status)) : ExitStatus{};
     }
 
     bool kill_group_by_pidfd() const noexcept {
@@ -252,8 +273,7 @@ private:
         constexpr auto request = _IOWR(0xFF, 11, char[64]);  // PIDFD_GET_INFO
         if (pidfd_ && ::ioctl(pidfd_.get(), request, &info) == 0 &&
             (info.mask & exit_wanted) != 0) {
-            if (WIFEXITED(info.exit_code)) return ExitStatus::exited(WEXITSTATUS(info.exit_code));
-            if (WIFSIGNALED(info.exit_code)) return ExitStatus::signaled(WTERMSIG(info.exit_code));
+            return status_of(info.exit_code);
         }
 #endif
         return {};
@@ -279,8 +299,9 @@ private:
 
     // `parent` is stopped and a subreaper: it reaps nobody, so numbers stay with their processes,
     // and the children of those that end become its own. The second look makes sure that the pidfd
-    // is of the process that was listed.
-    static void kill_descendants_of(::pid_t parent) noexcept {
+    // is of the process that was listed. False: the system does not tell its children.
+    static bool kill_descendants_of(::pid_t parent) noexcept {
+        if (!for_each_child(parent, [](::pid_t) {})) return false;
         WaitClock clock;
         const auto deadline = deadline_after(clock.now(), std::chrono::seconds{1});
         try {
@@ -290,22 +311,41 @@ private:
                     if (std::find(known.begin(), known.end(), child) != known.end()) continue;
                     known.push_back(child);
                     found = true;
-                    const auto handle = open_pidfd(child);
-                    if (!handle || !is_child_of(child, parent)) continue;
-                    if (signal_pidfd(handle.get(), SIGKILL) != 0) continue;
-                    PollItem item = readable(handle.get());
-                    const auto now = clock.now();
-                    const auto time = std::max(deadline, now) - now;
-                    if (wait_ready({&item, 1}, deadline_after(Clock::now(), time)) == 0) {
-                        clock.slept(time);
-                    }
+                    kill_child_of(parent, child, clock, deadline);
                 }
             }
         } catch (...) {  // no memory: the process group is killed all the same
         }
+        return true;
     }
+
+    // Its own children first: where the system has no subreapers, they would go to process 1.
+    // Returns once the rest of them have become children of `parent`.
+    static void kill_child_of(::pid_t parent, ::pid_t child, WaitClock& clock, TimePoint deadline,
+                              int depth = 0) {
+        const auto handle = open_pidfd(child);
+        if (!is_child_of(child, parent)) return;
+        const auto send = [&](int number) {
+            return (handle && signal_pidfd(handle.get(), number) == 0) ||
+                   ::kill(child, number) == 0;
+        };
+        if (!send(SIGSTOP)) return;
+        for (const auto grandchild : children_of(child)) {
+            if (depth < deepest) kill_child_of(child, grandchild, clock, deadline, depth + 1);
+        }
+        send(SIGKILL);
+        const auto left = [&, now = clock.now()] { return std::max(deadline, now) - now; }();
+        PollItem item = readable(handle.get());
+        const int ready = handle ? wait_ready({&item, 1}, deadline_after(Clock::now(), left)) : -1;
+        if (ready == 0) clock.slept(left);
+        if (ready >= 0) return;
+        while (!children_of(child).empty() && clock.now() < deadline) {
+            nap(std::chrono::milliseconds{1});
+        }
+    }
+    static constexpr int deepest = 16;
 #else
-    static void kill_descendants_of(::pid_t) noexcept {}
+    static bool kill_descendants_of(::pid_t) noexcept { return false; }
 #endif
 
     ::pid_t pid_ = 0;

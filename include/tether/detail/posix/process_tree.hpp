@@ -6,6 +6,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/poll.hpp>
 
 #include <array>
 #include <charconv>
@@ -17,20 +18,12 @@
 
 #include <sys/types.h>
 #include <sys/wait.h>
-#include <time.h>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-inline void nap(std::chrono::microseconds time) noexcept {
-    const auto count = time.count();
-    ::timespec left{static_cast<std::time_t>(count / 1'000'000),
-                    static_cast<long>(count % 1'000'000 * 1000)};
-    while (::nanosleep(&left, &left) == -1 && errno == EINTR) {
-    }
-}
-
-// Otherwise only the process group can be killed, with whoever kills it.
+// Otherwise only the process group can be killed, with whoever kills it. Even so the system may
+// refuse to list them (no /proc, or one that hides processes): what lists says so.
 inline constexpr bool finds_descendants = TETHER_HAS_PROC_CHILDREN != 0;
 
 #if TETHER_HAS_PROC_CHILDREN
@@ -57,11 +50,11 @@ private:
     std::size_t size_ = 0;
 };
 
-// Calls visit(number) for each number in a file of numbers and spaces.
+// Calls visit(number) for each number in a file of numbers and spaces. False: it cannot be opened.
 template <class Visit>
-void for_each_number_in(const char* path, Visit visit) noexcept {
+bool for_each_number_in(const char* path, Visit visit) noexcept {
     const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    if (fd == -1) return;
+    if (fd == -1) return false;
     std::array<char, 4096> bytes;
     long number = 0;
     for (;;) {
@@ -78,11 +71,13 @@ void for_each_number_in(const char* path, Visit visit) noexcept {
     }
     if (number != 0) visit(static_cast<::pid_t>(number));
     ::close(fd);
+    return true;
 }
 
-// Calls visit(pid) for each child of `parent`, whichever of its threads started it.
+// Calls visit(pid) for each child of `parent`, whichever of its threads started it. False: the
+// system does not tell.
 template <class Visit>
-void for_each_child(::pid_t parent, Visit visit) noexcept {
+bool for_each_child(::pid_t parent, Visit visit) noexcept {
     struct Entry {  // linux_dirent64
         std::uint64_t inode;
         std::int64_t offset;
@@ -93,7 +88,8 @@ void for_each_child(::pid_t parent, Visit visit) noexcept {
     ProcPath tasks;
     tasks << "/proc/" << parent << "/task";
     const int fd = ::open(tasks.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd == -1) return;
+    if (fd == -1) return false;
+    bool told = false;
     alignas(8) std::array<char, 2048> bytes;
     for (;;) {
         const auto size = ::syscall(SYS_getdents64, fd, bytes.data(), bytes.size());
@@ -107,34 +103,50 @@ void for_each_child(::pid_t parent, Visit visit) noexcept {
             if (task.front() == '.') continue;
             ProcPath children;
             children << "/proc/" << parent << "/task/" << task << "/children";
-            for_each_number_in(children.c_str(), visit);
+            told = for_each_number_in(children.c_str(), visit) || told;
         }
     }
     ::close(fd);
+    return told;
+}
+
+// In a worker: stops the children of `parent`, a child of this process, and kills them, theirs
+// first. Where the system has no subreapers, they would otherwise go to process 1.
+inline void kill_below(::pid_t parent, int depth = 0) noexcept {
+    ::kill(parent, SIGSTOP);
+    for_each_child(parent, [&](::pid_t child) {
+        if (depth < 8) kill_below(child, depth + 1);
+        ::kill(child, SIGKILL);
+    });
 }
 
 // In a worker, which is a subreaper: kills all descendants. When a child dies its own children
 // become ours, perhaps after our list was read: so this repeats until there is none to reap or to
-// kill. Bounded, since one that hangs in the kernel may never die.
-inline void kill_descendants() noexcept {
+// kill. Bounded, since one that hangs in the kernel may never die. False: they cannot be found.
+inline bool kill_descendants() noexcept {
     for (int round = 0; round < 2000; ++round) {
         bool reaped = false;
         bool killed = false;
-        for_each_child(::getpid(), [&](::pid_t child) {
+        const bool told = for_each_child(::getpid(), [&](::pid_t child) {
             if (::waitpid(child, nullptr, WNOHANG) == child) {
                 reaped = true;
-            } else if (::kill(child, SIGKILL) == 0) {
+                return;
+            }
+            kill_below(child);
+            if (::kill(child, SIGKILL) == 0) {
                 killed = true;
             }
         });
-        if (!reaped && !killed) return;
+        if (!told) return false;
+        if (!reaped && !killed) return true;
         if (!reaped) nap(std::chrono::milliseconds{1});
     }
+    return true;
 }
 
 #else
 
-inline void kill_descendants() noexcept {}
+inline bool kill_descendants() noexcept { return false; }
 
 #endif
 

@@ -52,7 +52,9 @@ inline Descriptor prepare_socket(int fd, const std::string& step) {
 
 inline bool is_socket(int fd) noexcept {
     struct ::stat status {};
-    return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+    // Where fstat() is refused, the first receive tells.
+    if (::fstat(fd, &status) != 0) return errno != EBADF;
+    return S_ISSOCK(status.st_mode);
 }
 
 inline Descriptor make_socket(int family, const std::string& step) {
@@ -124,6 +126,12 @@ inline ::ssize_t receive_some(int fd, std::span<const MutableBuffer> buffers, in
     return retry([&] { return receive_once(fd, buffers, flags); });
 }
 
+// The other side has gone, as against an error that only says something about this one.
+inline bool is_hang_up(const std::error_code& error) noexcept {
+    return error == std::errc::broken_pipe || error == std::errc::connection_reset ||
+           error == std::errc::connection_aborted || error == std::errc::timed_out;
+}
+
 inline bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 // Who made the other end of a Unix socket. Not comparable (empty) for other sockets.
@@ -168,13 +176,15 @@ inline constexpr int listen_backlog = 128;
 // Connects without ever waiting for anybody to accept.
 inline Descriptor connect_to(::sockaddr* address, ::socklen_t size, const std::string& step) {
     auto socket = make_socket(address->sa_family, step);
-    set_non_blocking(socket.get());
+    set_non_blocking(socket.get(), step);
     if (retry([&] { return ::connect(socket.get(), address, size); }) == 0) return socket;
     if (errno != EINPROGRESS) throw_last_error(step);
     PollItem item{socket.get(), POLLOUT, 0};
     int error = ETIMEDOUT;
     ::socklen_t error_size = sizeof error;
-    if (wait_ready({&item, 1}, Clock::now() + std::chrono::seconds{5}) > 0) {
+    const int ready = wait_ready({&item, 1}, Clock::now() + std::chrono::seconds{5});
+    if (ready < 0) throw_last_error(step + ": wait for it");
+    if (ready > 0) {
         if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &error_size) != 0) {
             throw_last_error(step);
         }

@@ -97,8 +97,14 @@ struct Watches {
     static auto if_there(const std::shared_ptr<Owner>& owner, Act act) {
         return [weak = std::weak_ptr<Owner>{owner}, act](const std::error_code& error) {
             if (error == asio::error::operation_aborted) return;
+            const auto there = weak.lock();
+            if (there == nullptr) return;
+            if constexpr (requires { act.refuse(*there, error); }) {
+                // It would come again at once, for ever.
+                if (error == asio::error::operation_not_supported) return act.refuse(*there, error);
+            }
             // Any other error is for whoever looks at the descriptor next.
-            if (const auto there = weak.lock()) act(*there);
+            act(*there);
         };
     }
 

@@ -41,9 +41,12 @@ inline Descriptor take_inherited(int fd) noexcept {
 inline void continue_when_parent_ends([[maybe_unused]] int control) noexcept {
 #if defined(__linux__)
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);
-    ::fcntl(control, F_SETOWN, ::getpid());
-    ::fcntl(control, F_SETSIG, SIGCONT);
-    ::fcntl(control, F_SETFL, ::fcntl(control, F_GETFL) | O_ASYNC);
+    // Last, and only if the signal is known to be the harmless one: otherwise each record would
+    // raise SIGIO, which ends the process.
+    const int flags = ::fcntl(control, F_GETFL);
+    if (flags == -1 || ::fcntl(control, F_SETOWN, ::getpid()) == -1) return;
+    if (::fcntl(control, F_SETSIG, SIGCONT) == -1) return;
+    if (::fcntl(control, F_GETSIG) == SIGCONT) ::fcntl(control, F_SETFL, flags | O_ASYNC);
 #endif
 }
 
@@ -114,12 +117,30 @@ inline void write_all(int fd, const char* data, std::size_t size) noexcept {
         const auto written = retry([&] { return ::write(fd, data, size); });
         if (written < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             PollItem item{fd, POLLOUT, 0};
-            wait_ready({&item, 1}, TimePoint::max());
+            if (wait_ready({&item, 1}, TimePoint::max()) < 0) return;
             continue;
         }
         if (written <= 0) return;
         data += written;
         size -= static_cast<std::size_t>(written);
+    }
+}
+
+// Why the system refuses a call, in the words of strerror(), which may allocate.
+inline const char* describe_refusal(int error) noexcept {
+    switch (error) {
+        case EPERM:
+            return "Operation not permitted";
+        case EACCES:
+            return "Permission denied";
+        case EINVAL:
+            return "Invalid argument";
+        case ENOSYS:
+            return "Function not implemented";
+        case ENOMEM:
+            return "Cannot allocate memory";
+        default:
+            return "the system refuses it";
     }
 }
 
