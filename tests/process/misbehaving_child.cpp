@@ -141,6 +141,29 @@ void meddle(const std::string& kind, std::uint64_t number) {
     if (kind == "answer_next") send_raw(fd, RawFrame{.index = 0, .number = number + 1}.bytes());
 }
 
+// --- Descriptors
+
+void take_descriptors(const std::string& how) {
+    const auto space = how.find(' ');
+    std::vector<int> taken{STDERR_FILENO};
+    if (how.starts_with("take_all")) {
+        taken.clear();
+        for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+            const int fd = std::stoi(entry.path().filename().string());
+            if (fd > STDERR_FILENO) taken.push_back(fd);
+        }
+    }
+    for (const int fd : taken) {
+        ::close(fd);
+        if (space == std::string::npos) continue;
+        const int file = ::open(how.c_str() + space + 1, O_RDWR | O_CREAT | O_APPEND, 0600);
+        if (file != fd) {
+            ::dup2(file, fd);
+            ::close(file);
+        }
+    }
+}
+
 // --- A worker that hangs as a whole
 
 [[noreturn]] void hold_threads(const std::vector<::pid_t>& threads, int report) {
@@ -241,7 +264,8 @@ void write_all(int fd, std::string_view text) {
 class Misbehaving final : public tether::Handler<TestProtocol> {
 public:
     Misbehaving() {
-        if (argument(0) == "throw" || argument(0) == "throw-and-stay") throw std::runtime_error("no rules were found");
+        if (argument(0) == "throw" || argument(0) == "throw-and-stay")
+            throw std::runtime_error("no rules were found");
         if (argument(0) == "throw-nested") throw_as_told("nested");
         if (argument(0) == "nested") start_nested();
         if (argument(0) == "wait-in-constructor") {
@@ -402,6 +426,11 @@ public:
 
     std::int64_t handle(const Meddle& request, tether::CallContext<Meddle>& call) override {
         if (request.kind == "freeze") return freeze_other_threads();
+        if (request.kind.starts_with("take_")) {
+            take_descriptors(request.kind);
+            call.log(tether::Severity::info, "taken");
+            return 1;
+        }
         meddle(request.kind, call.id());
         return 1;
     }

@@ -28,6 +28,8 @@ public:
         : socket_(std::move(socket)), reader_(max_message_bytes) {}
 
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+    // False: other code in the process has closed it.
+    [[nodiscard]] bool owns_socket() const noexcept { return socket_.is_ours(); }
 
     // Ends both directions; whoever waits for the socket wakes up. Safe at any time, any thread.
     void shut_down() const noexcept { ::shutdown(socket_.get(), SHUT_RDWR); }

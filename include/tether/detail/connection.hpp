@@ -16,6 +16,7 @@
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/spin.hpp>
+#include <tether/detail/wake_up_pool.hpp>
 #include <tether/error.hpp>
 
 #include <atomic>
@@ -42,12 +43,13 @@ public:
     };
 
     Connection(ConnectionOwner& owner, Descriptor socket, std::uint64_t max_message_bytes,
-               Identity identity, Duration spin = Duration::zero())
+               Identity identity, Duration spin = Duration::zero(), WakeUpPool* wake_ups = nullptr)
         : owner_(owner),
           identity_(std::move(identity)),
           channel_(std::move(socket), max_message_bytes),
           may_wait_in_receive_(limit_waiting_receives(channel_.fd())),
-          spin_(spin) {}
+          spin_(spin),
+          wake_ups_(wake_ups != nullptr ? *wake_ups : own_wake_ups_) {}
 
     [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
 
@@ -89,7 +91,7 @@ public:
         const Lock lock{mutex_};
         call.cancelled = true;
         call.changed->notify_one();
-        if (leader_ == &call) wake_.notify();
+        if (leader_ == &call) wake_leader();
     }
 
     // Settles a call that nobody's thread waits for, if it is still pending here. `only_unsent`:
@@ -180,7 +182,7 @@ public:
             settle_with(*call, std::move(error));
         }
         calls_.clear();
-        wake_.notify();
+        wake_leader();
     }
 
     // --- What the background thread does
@@ -255,12 +257,19 @@ private:
     void on_input_closed();
     void lose(const std::string& text);
 
+    // Whatever it shall look up for is noted already. A leader that polls nothing looks by itself.
+    void wake_leader() {
+        if (!wake_) return;
+        woken_ = true;
+        wake_->notify();
+    }
+
     // --- Settling
 
     // Returns who must be notified once the lock is released.
     [[nodiscard]] Waiter settle(Call& call, const Call* reader) {
         call.settled = true;
-        if (&call == leader_ && reader != &call) wake_.notify();
+        if (&call == leader_ && reader != &call) wake_leader();
         const bool async = call.is_async();
         auto waiter = &call == reader ? nullptr : call.on_settled();
         on_removed(async);
@@ -336,7 +345,7 @@ private:
         if (channel_.broken()) return on_send_failed();
         if (!channel_.blocked()) return;
         if (leader_ != nullptr && !leader_is_deaf_) {
-            wake_.notify();
+            wake_leader();
         } else if (leader_ != nullptr || others_poll) {
             watch_room();
         }
@@ -386,7 +395,10 @@ private:
     BlockingCall* leader_ = nullptr;
     bool leader_is_deaf_ = false;  // it waits in a receive, and hears nothing else
     std::vector<BlockingCall*> followers_;
-    WakeUp wake_;
+    WakeUpPool own_wake_ups_;
+    WakeUpPool& wake_ups_;
+    std::optional<WakeUp> wake_;                  // what the leader polls, if it does
+    bool woken_ = false;                          // there is something to be read from it
     std::optional<std::uint64_t> idle_since_{0};  // the number of the last call, if that is over
     TimePoint armed_deadline_ = TimePoint::max();
     std::atomic<bool> closed_{false};  // no more calls are taken; changes only once

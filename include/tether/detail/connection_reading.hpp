@@ -21,6 +21,9 @@ namespace detail {
 // should.
 inline constexpr Duration deaf_margin = std::chrono::milliseconds{100};
 
+// For as long polls whom nothing can wake, for lack of descriptors.
+inline constexpr Duration blind_poll = std::chrono::milliseconds{10};
+
 // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
 // lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
 // followed: its leader may have gone at the same time.
@@ -102,21 +105,31 @@ inline void Connection::wait(BlockingCall& call) {
 inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     if (watched_) let_go();
     const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
-    PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0}, readable(wake_.fd())};
     const bool only_input = events == POLLIN && !input_closed_;
     deaf = deaf && only_input && reading_wanted_ == 0;
     leader_is_deaf_ = deaf;
+    auto until = call.deadline();
+    woken_ = false;
+    if (!deaf) {
+        wake_ = wake_ups_.take();
+        if (!wake_) until = std::min(until, deadline_after(Clock::now(), blind_poll));
+    }
+    PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0},
+                        readable(wake_ ? wake_->fd() : -1)};
     lock.unlock();
     auto received = Channel::Received::nothing;
     if (!only_input || !spin_([&] { return look_for_answer(call); })) {
         // Where the system refuses to wait, this thread looks again and again.
-        const bool blind = !deaf && wait_ready(items, call.deadline()) < 0;
+        const bool blind = !deaf && wait_ready(items, until) < 0;
         if (blind) items[0].revents = static_cast<short>(events & POLLOUT);
-        if (blind || items[1].revents != 0) wake_.drain();
         if (deaf || blind || (items[0].revents & ~POLLOUT) != 0) received = read(&call, deaf);
     }
     lock.lock();
     leader_is_deaf_ = false;
+    if (wake_) {
+        if (woken_) wake_->drain();
+        wake_ups_.give_back(*std::exchange(wake_, std::nullopt));
+    }
     if ((items[0].revents & POLLOUT) != 0) channel_.flush(lock);
     if (channel_.broken()) on_send_failed();
     return received != Channel::Received::nothing;

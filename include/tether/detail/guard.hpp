@@ -87,6 +87,11 @@ private:
             if (wait_ready(items, std::min(next_look(), calls_.next_overrun())) < 0) {
                 end_blind("wait for its parent (poll)");
             }
+            if ((items[1].revents != 0 && !parent_.is_ours()) ||
+                (items[2].revents != 0 && !terminate_.is_ours()) ||
+                (items[3].revents != 0 && !overrun_.is_ours())) {
+                end_without_descriptors();
+            }
             if (items[3].revents != 0) overrun_.drain();
             report_overruns();
             if (items[2].revents != 0) {
@@ -111,10 +116,13 @@ private:
     bool read_control() noexcept {
         const MutableBuffer space{control_in_.space(), control_in_.space_size()};
         const auto size = receive_some(control_.get(), {&space, 1}, MSG_DONTWAIT);
-        if (size < 0 && !would_block() && !is_hang_up(last_error())) {
-            end_blind("read its control channel");
+        if (size < 0 && would_block()) return true;
+        if (size < 0) {
+            const auto error = last_error();
+            if (!control_.is_ours()) end_without_descriptors();
+            if (!is_hang_up(error)) end_blind("read its control channel");
+            return false;
         }
-        if (size < 0) return would_block();
         if (size == 0 || control_in_.broken()) return false;
         control_in_.received(static_cast<std::size_t>(size));
         obey();
@@ -190,6 +198,13 @@ private:
         control_.reset();  // finding the descendants needs two descriptors: there may be no others
         parent_.reset();
         end_with_all_descendants();
+    }
+
+    // The parent learns from the exit code that it was not a signal.
+    [[noreturn]] static void end_without_descriptors() noexcept {
+        GivenStderr::instance().write(descriptors_lost);
+        kill_descendants();
+        end_at_once(1);
     }
 
     Descriptor control_;

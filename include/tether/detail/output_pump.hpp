@@ -121,8 +121,8 @@ private:
     }
 
     static Descriptor copy_of_stderr() {
-        const int fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, Descriptor::lowest);
-        if (fd != -1) return Descriptor{fd};
+        const int fd = Descriptor::copy_high(STDERR_FILENO);
+        if (fd != -1) return Descriptor::known(fd);
         // The host closed its stderr: so has the worker then.
         return Descriptor::adopt(::open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null");
     }

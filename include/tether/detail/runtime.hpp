@@ -7,6 +7,7 @@
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
 #include <tether/detail/turn.hpp>
+#include <tether/detail/wake_up_pool.hpp>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
@@ -121,13 +122,17 @@ public:
         if (exiting_) return false;
         start_thread();
         processes_.insert(process);
+        wake_ups_.keep(true);
         return true;
     }
 
     void remove(const std::shared_ptr<Endable>& process) {
         const std::scoped_lock lock{mutex_};
         processes_.erase(process);
+        if (processes_.empty()) wake_ups_.keep(false);
     }
+
+    [[nodiscard]] WakeUpPool& wake_ups() noexcept { return wake_ups_; }
 
     // For what must neither be used nor destroyed during exit.
     void keep_for_ever(std::shared_ptr<void> object) noexcept {
@@ -237,6 +242,7 @@ private:
     std::mutex mutex_;
     std::unordered_set<std::shared_ptr<Endable>> processes_;
     std::vector<std::shared_ptr<void>> kept_;
+    WakeUpPool wake_ups_;
     std::thread thread_;
     Turn turn_;  // the thread's
     std::atomic<std::thread::id> thread_id_{};

@@ -128,7 +128,7 @@ private:
         void log(Severity severity, std::string_view text) override {
             auto line =
                 service_.mark_severity_ ? with_mark(severity, text) : std::string{text} + '\n';
-            write_all(STDERR_FILENO, line.data(), line.size());
+            GivenStderr::instance().write(line);
         }
 
         std::string& payload() override { return answer_.payload(); }
@@ -201,6 +201,10 @@ private:
     std::string failure() {
         if (exhausted_) return "ran out of memory with a request or an answer";
         const Lock lock{writing_};
+        if (!channel_->owns_socket()) {
+            return "lost its connection: code in its process has closed descriptors that are "
+                   "Tether's, or has put files of its own in their place";
+        }
         if (const auto error = channel_->send_error(); error && !is_hang_up(error)) {
             return "could not send an answer: " + error.message();
         }

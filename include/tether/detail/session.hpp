@@ -199,7 +199,8 @@ private:
           control_(std::move(worker.control)),
           output_(std::move(output)),
           connection_(*this, std::move(worker.connection), options.max_message_bytes,
-                      {name_, pid_, protocol, worker.worker_secret}, options.spin) {
+                      {name_, pid_, protocol, worker.worker_secret}, options.spin,
+                      &runtime.wake_ups()) {
         process_ = std::move(worker.process);  // last: what throws leaves it to the caller
     }
 

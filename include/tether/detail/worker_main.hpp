@@ -50,6 +50,7 @@ public:
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
         if (!is_pidfd(parent.get())) parent.reset();  // it was closed on the way, and reused
         const auto identity = peer_identity(control.get());
+        static_cast<void>(GivenStderr::instance());
 
         adopt_descendants();
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
@@ -132,7 +133,7 @@ private:
         service.welcome(bootstrap_.worker_secret, id_of(*type));
         const auto failure = service.run();
         if (failure.empty()) return 0;
-        std::fprintf(stderr, "tether: this worker %s\n", failure.c_str());
+        GivenStderr::instance().write("tether: this worker " + failure + "\n");
         return 1;
     }
 

@@ -1,10 +1,12 @@
 // Why: every descriptor is born close-on-exec, since another thread of the host may spawn at any
 // moment, and lives at 10 or above, so that it collides neither with 0 to 2 of a host that closed
-// them nor with the numbers a child expects.
+// them nor with the numbers a child expects. Usually it lives far above, so that a number which
+// other code closed by mistake is not given to the next file that is opened.
 #pragma once
 
 #include <tether/config.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -14,6 +16,8 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TETHER_NAMESPACE_BEGIN
@@ -34,15 +38,45 @@ auto retry(Call call) noexcept {
     return result;
 }
 
+// Which file a number stands for: other code in the process may close a number that is not its own,
+// and get it for a file of its own then.
+class FileIdentity {
+public:
+    FileIdentity() noexcept = default;
+    explicit FileIdentity(int fd) noexcept {
+        struct ::stat status {};
+        known_ = ::fstat(fd, &status) == 0;
+        device_ = status.st_dev;
+        inode_ = status.st_ino;
+    }
+
+    [[nodiscard]] bool known() const noexcept { return known_; }
+    // Async-signal-safe. True where the system does not tell.
+    [[nodiscard]] bool is_still(int fd) const noexcept {
+        if (!known_) return true;
+        struct ::stat status {};
+        if (::fstat(fd, &status) != 0) return errno != EBADF;
+        return status.st_dev == device_ && status.st_ino == inode_;
+    }
+
+private:
+    bool known_ = false;
+    ::dev_t device_ = 0;
+    ::ino_t inode_ = 0;
+};
+
 class Descriptor {
 public:
     static constexpr int lowest = 10;
 
     Descriptor() noexcept = default;
     explicit Descriptor(int fd) noexcept : fd_(fd) {}
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor(Descriptor&& other) noexcept
+        : fd_(std::exchange(other.fd_, -1)), identity_(other.identity_) {}
     Descriptor& operator=(Descriptor&& other) noexcept {
-        if (this != &other) reset(std::exchange(other.fd_, -1));
+        if (this == &other) return *this;
+        reset(std::exchange(other.fd_, -1));
+        identity_ = other.identity_;
         return *this;
     }
     ~Descriptor() { reset(); }
@@ -50,23 +84,51 @@ public:
     // Takes over a fresh descriptor, or throws for -1, naming the step that made it.
     static Descriptor adopt(int fd, const std::string& step) {
         if (fd == -1) throw_last_error(step);
-        Descriptor low{fd};
-        if (fd >= lowest) return low;
-        const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
-        if (high == -1) throw_last_error(step);
-        return Descriptor{high};
+        const int high = fd >= usual_lowest() ? fd : copy_high(fd);
+        if (high == -1 && fd < lowest) {
+            const Descriptor low{fd};
+            throw_last_error(step);
+        }
+        if (high != -1 && high != fd) ::close(fd);
+        return known(high != -1 ? high : fd);
+    }
+    // One that is recognized later.
+    static Descriptor known(int fd) noexcept {
+        Descriptor result{fd};
+        result.identity_ = FileIdentity{fd};
+        return result;
+    }
+
+    // A copy where nothing else is likely to look for a number. -1: there is none.
+    static int copy_high(int fd) noexcept {
+        const int from = usual_lowest();
+        const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, from);
+        if (high != -1 || from == lowest) return high;
+        return ::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
     }
 
     [[nodiscard]] int get() const noexcept { return fd_; }
     [[nodiscard]] explicit operator bool() const noexcept { return fd_ != -1; }
+    // False: other code has closed it, and may have a file of its own there by now.
+    [[nodiscard]] bool is_ours() const noexcept { return fd_ != -1 && identity_.is_still(fd_); }
     [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
     void reset(int fd = -1) noexcept {
-        if (fd_ != -1) ::close(fd_);
+        if (is_ours()) ::close(fd_);
         fd_ = fd;
+        identity_ = {};
     }
 
 private:
+    // New files get the lowest number that is free. select() must do with it, too.
+    static int usual_lowest() noexcept {
+        ::rlimit limit{};
+        if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return lowest;
+        const auto high = std::min<::rlim_t>(limit.rlim_cur, 2048) / 4;
+        return std::max(lowest, static_cast<int>(high));
+    }
+
     int fd_ = -1;
+    FileIdentity identity_;
 };
 
 struct DescriptorPair {

@@ -12,6 +12,12 @@
 #define TETHER_HAS_PIDFD 0
 #endif
 
+#if defined(__linux__) && !defined(TETHER_FORCE_PORTABLE)
+#define TETHER_HAS_EVENTFD 1
+#else
+#define TETHER_HAS_EVENTFD 0
+#endif
+
 #if defined(__GLIBC__) && !defined(TETHER_FORCE_PORTABLE)
 #if __GLIBC_PREREQ(2, 34)
 #define TETHER_HAS_SPAWN_CLOSEFROM 1

@@ -4,14 +4,19 @@
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/posix/descriptor.hpp>
+#include <tether/detail/posix/features.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include <poll.h>
 #include <sched.h>
+#if defined(__linux__)
+#include <sys/eventfd.h>
+#endif
 #include <sys/select.h>
 #include <time.h>
 
@@ -123,27 +128,36 @@ inline bool ready_now(int fd, short events = POLLIN) noexcept {
     return wait_ready({&item, 1}, TimePoint::min()) > 0;
 }
 
-// Lets another thread end a poll: an eventfd where there is one, else a pipe.
+// Lets another thread end a poll: an eventfd where there is one, otherwise a pipe.
 class WakeUp {
 public:
     WakeUp() {
-        auto pipe = make_pipe("pipe for wake-ups");
+#if TETHER_HAS_EVENTFD
+        if (const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); fd != -1) {
+            read_ = Descriptor::adopt(fd, "eventfd");
+            return;
+        }
+#endif
+        auto pipe = make_pipe("wake-up pipe");
         read_ = std::move(pipe.first);
         write_ = std::move(pipe.second);
-        set_non_blocking(read_.get(), "pipe for wake-ups");
-        set_non_blocking(write_.get(), "pipe for wake-ups");
+        set_non_blocking(read_.get(), "wake-up pipe");
+        set_non_blocking(write_.get(), "wake-up pipe");
     }
 
     [[nodiscard]] int fd() const noexcept { return read_.get(); }
+    [[nodiscard]] bool is_ours() const noexcept { return read_.is_ours(); }
 
-    // Async-signal-safe.
+    // Async-signal-safe. Not into a file that has the number by now.
     void notify() const noexcept {
-        const char byte = 0;
-        (void)!::write(write_.get(), &byte, 1);
+        const auto& end = write_ ? write_ : read_;
+        const std::uint64_t one = 1;
+        if (end.is_ours()) (void)!::write(end.get(), &one, sizeof one);
     }
 
     void drain() const noexcept {
         char bytes[64];
+        if (!read_.is_ours()) return;
         while (::read(read_.get(), bytes, sizeof bytes) > 0) {
         }
     }
@@ -155,7 +169,7 @@ public:
 
 private:
     Descriptor read_;
-    Descriptor write_;
+    Descriptor write_;  // of a pipe
 };
 
 }  // namespace detail

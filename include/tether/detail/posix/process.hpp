@@ -33,11 +33,10 @@ inline Descriptor open_pidfd([[maybe_unused]] ::pid_t pid) noexcept {
     const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
     if (fd != -1) {
         // Without a high number it is just as good; this must not fail for lack of one.
-        const int high =
-            fd >= Descriptor::lowest ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
-        if (high == -1) return Descriptor{fd};
+        const int high = fd >= Descriptor::lowest ? -1 : Descriptor::copy_high(fd);
+        if (high == -1) return Descriptor::known(fd);
         ::close(fd);
-        return Descriptor{high};
+        return Descriptor::known(high);
     }
 #endif
     return {};

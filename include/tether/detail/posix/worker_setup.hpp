@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -25,14 +26,14 @@ namespace detail {
 
 // Takes an inherited descriptor away from its low number.
 inline Descriptor take_inherited(int fd) noexcept {
-    const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, Descriptor::lowest);
+    const int high = Descriptor::copy_high(fd);
     if (high == -1) {
         if (errno == EBADF) return {};
         set_close_on_exec(fd);
-        return Descriptor{fd};
+        return Descriptor::known(fd);
     }
     ::close(fd);
-    return Descriptor{high};
+    return Descriptor::known(high);
 }
 
 // Wakes this process from a stop when the parent ends: by the parent-death signal, which is
@@ -143,6 +144,35 @@ inline const char* describe_refusal(int error) noexcept {
             return "the system refuses it";
     }
 }
+
+// The stderr that the worker was given, whatever a handler does to descriptor 2. Where both that
+// and the copy of it are other files by now, what is written is lost.
+class GivenStderr {
+public:
+    // First called before user code runs; never destroyed.
+    static const GivenStderr& instance() {
+        static const GivenStderr& given = *new GivenStderr;
+        return given;
+    }
+
+    // Allocates nothing.
+    void write(std::string_view text) const noexcept {
+        const int fd = copy_.is_ours() ? copy_.get() : STDERR_FILENO;
+        if (identity_.known() && identity_.is_still(fd)) write_all(fd, text.data(), text.size());
+    }
+
+private:
+    GivenStderr() = default;
+
+    FileIdentity identity_{STDERR_FILENO};
+    Descriptor copy_ = Descriptor::known(Descriptor::copy_high(STDERR_FILENO));
+};
+
+inline constexpr std::string_view descriptors_lost =
+    "tether: code in this worker has closed descriptors that are Tether's, or has put files of its "
+    "own in their place: the worker ends\n";
+
+[[noreturn]] inline void end_at_once(int exit_code) noexcept { ::_exit(exit_code); }
 
 // The last way out: this process with everything it started, at once.
 [[noreturn]] inline void end_with_all_descendants() noexcept {
