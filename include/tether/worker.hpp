@@ -116,8 +116,12 @@ public:
         if (supervisor_ == nullptr) return;
         if (supervisor_->forked()) {
             leave_to_the_original();
+        } else if (detail::is_interrupted()) {
+            detail::Supervisor::leave(std::move(supervisor_), std::move(hold_));
         } else {
-            supervisor_->retire();
+            if (!supervisor_->retire()) {
+                detail::Supervisor::leave(std::move(supervisor_), std::move(hold_));
+            }
         }
     }
 

@@ -14,6 +14,8 @@ namespace host_mutex_test {
 
 namespace {
 
+const std::atomic<bool> not_calling{false};
+
 using namespace std::chrono_literals;
 using tether::detail::HostMutex;
 
@@ -22,7 +24,7 @@ class HolderThread {
 public:
     explicit HolderThread(HostMutex& mutex)
         : thread_([this, &mutex] {
-              const auto lock = mutex.lock(false);
+              const auto lock = mutex.lock(false, not_calling);
               held_.add();
               static_cast<void>(released_.wait_for(1));
           }) {
@@ -50,7 +52,7 @@ TEST_CASE("a host mutex excludes others, as any mutex") {
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&] {
             for (int j = 0; j < 1000; ++j) {
-                const auto lock = mutex.lock(false);
+                const auto lock = mutex.lock(false, not_calling);
                 if (lock) ++count;
             }
         });
@@ -62,21 +64,21 @@ TEST_CASE("a host mutex excludes others, as any mutex") {
 TEST_CASE("a lock of a host mutex can be moved, and is taken again after its end") {
     HostMutex mutex;
     for (const bool exiting : {false, true, false, true}) {
-        auto lock = mutex.lock(exiting);
+        auto lock = mutex.lock(exiting, not_calling);
         REQUIRE(lock);
         const auto moved = std::move(lock);
         CHECK(moved);
-        CHECK_FALSE(mutex.lock(true));  // the first one has not unlocked it
+        CHECK_FALSE(mutex.lock(true, not_calling));  // the first one has not unlocked it
     }
     CHECK_FALSE(HostMutex::Lock{});
 }
 
 TEST_CASE("during exit the holder of a host mutex gets no second lock, and does not hang") {
     HostMutex mutex;
-    const auto lock = mutex.lock(false);
+    const auto lock = mutex.lock(false, not_calling);
     REQUIRE(lock);
-    CHECK_FALSE(mutex.lock(true));
-    CHECK_FALSE(mutex.lock(true));
+    CHECK_FALSE(mutex.lock(true, not_calling));
+    CHECK_FALSE(mutex.lock(true, not_calling));
 }
 
 TEST_CASE("during exit nobody waits long for another thread's host mutex") {
@@ -84,10 +86,10 @@ TEST_CASE("during exit nobody waits long for another thread's host mutex") {
     {
         const HolderThread holder{mutex};
         const auto start = std::chrono::steady_clock::now();
-        CHECK_FALSE(mutex.lock(true));
+        CHECK_FALSE(mutex.lock(true, not_calling));
         CHECK(std::chrono::steady_clock::now() - start < tether_test::patience / 2);
     }
-    CHECK(mutex.lock(true));
+    CHECK(mutex.lock(true, not_calling));
 }
 
 TEST_CASE("during exit a host mutex that becomes free is taken") {
@@ -99,7 +101,7 @@ TEST_CASE("during exit a host mutex that becomes free is taken") {
         trying.add();
         const auto start = std::chrono::steady_clock::now();
         while (!taken && std::chrono::steady_clock::now() - start < tether_test::patience) {
-            if (mutex.lock(true)) taken = true;
+            if (mutex.lock(true, not_calling)) taken = true;
         }
     }};
     CHECK(trying.wait_for(1));

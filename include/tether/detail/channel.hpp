@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/frame_reader.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/outbox.hpp>
 #include <tether/detail/platform.hpp>
 
@@ -113,7 +114,7 @@ public:
     // Returns when no thread is inside a system call with messages.
     void settle(Lock& lock) {
         ++settlers_;
-        idle_.wait(lock, [&] { return !outbox_.in_flight(); });
+        wait_until_changed(idle_, lock, [&] { return !outbox_.in_flight(); });
         --settlers_;
     }
 

@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/platform.hpp>
 
 #include <cstddef>
@@ -25,7 +26,7 @@ public:
 
     // Sends the record, or keeps it. False: something is left, send nothing when there is room.
     bool send(std::string_view record) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         spoken_ = true;
         unsent_ += record;
         return flush();
@@ -33,7 +34,7 @@ public:
 
     // Drops the record while others wait: what is said again anyway must not pile up.
     bool send_unless_behind(std::string_view record) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (!unsent_.empty()) return true;  // whoever kept those watches for room
         spoken_ = true;
         unsent_ += record;
@@ -51,7 +52,7 @@ public:
 
     // What has arrived, without waiting.
     Received receive() {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         Received result;
         while (socket_ && !in_.broken()) {
             const MutableBuffer space{in_.space(), in_.space_size()};
@@ -74,13 +75,13 @@ public:
 
     // Ends both directions: the worker's guard then ends the worker, and one that is stopped runs
     // again. A copy of the descriptor that leaked by a fork changes nothing.
-    void cut() noexcept {
-        const std::scoped_lock lock{mutex_};
+    void cut() {
+        const auto lock = acquire(mutex_);
         if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
     }
 
-    void close() noexcept {
-        const std::scoped_lock lock{mutex_};
+    void close() {
+        const auto lock = acquire(mutex_);
         socket_.reset();
     }
 

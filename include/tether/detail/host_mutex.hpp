@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/held_lock.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -40,16 +41,23 @@ public:
         return holder_.load() == std::this_thread::get_id();
     }
 
-    // The result may be no lock: for the thread that has one, and with `exiting` for any.
-    [[nodiscard]] Lock lock(bool exiting) {
+    // The result may be no lock: for the thread that has one, and with `exiting` or bounded locks
+    // for any. `calling`: the host's own code runs under it, and is waited for, except at exit.
+    [[nodiscard]] Lock lock(bool exiting, const std::atomic<bool>& calling) {
         if (held_here()) return {};
-        if (!exiting) {
+        if (!exiting && !locks_are_bounded()) {
             mutex_.lock();
             return Lock{*this};
         }
-        for (int round = 0; round < 50; ++round) {
+        for (int round = 0; round < 50;) {
             if (mutex_.try_lock()) return Lock{*this};
-            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+            const bool waits = !exiting && calling.load();
+            if (!waits) ++round;
+            if (exiting || waits) {
+                std::this_thread::sleep_for(std::chrono::milliseconds{1});
+            } else {
+                wait_a_round();
+            }
         }
         return {};
     }

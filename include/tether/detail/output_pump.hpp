@@ -3,6 +3,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/platform.hpp>
 #include <tether/logging.hpp>
@@ -52,6 +53,8 @@ public:
         return output_.mode() != Output::Mode::inherit;
     }
     [[nodiscard]] std::array<Stream, 2>& streams() noexcept { return streams_; }
+    // The host's callback runs.
+    [[nodiscard]] const std::atomic<bool>& calling() const noexcept { return calling_; }
     [[nodiscard]] std::string tail() const { return tail_.text(); }
 
     // Reads what is there, but not for ever, and not more than the host's stderr can take in time.
@@ -75,7 +78,7 @@ public:
     // A line of the parent's own, among those of the worker.
     void say(Severity severity, const std::string& text) {
         if (output_.mode() == Output::Mode::callback && output_.callback()) {
-            output_.callback()({worker_, pid_, LogSource::log, severity, text});
+            call_back({worker_, pid_, LogSource::log, severity, text});
         } else if (output_.mode() == Output::Mode::relay) {
             StderrSink::instance().add(id_, output_.prefix(), worker_ + ": " + text, true);
             flush();
@@ -134,9 +137,21 @@ private:
         if (output_.mode() == Output::Mode::relay) {
             StderrSink::instance().add(id_, output_.prefix(), line.text, terminated);
         } else if (output_.mode() == Output::Mode::callback && output_.callback()) {
-            output_.callback()({worker_, pid_, line.is_log ? LogSource::log : source,
-                                line.is_log ? line.severity : Severity::info, line.text});
+            call_back({worker_, pid_, line.is_log ? LogSource::log : source,
+                       line.is_log ? line.severity : Severity::info, line.text});
         }
+    }
+
+    void call_back(const LogRecord& record) {
+        const Left left;
+        calling_ = true;
+        try {
+            output_.callback()(record);
+        } catch (...) {
+            calling_ = false;
+            throw;
+        }
+        calling_ = false;
     }
 
     static std::uint64_t next_id() noexcept {
@@ -145,6 +160,7 @@ private:
     }
 
     Output output_;
+    std::atomic<bool> calling_{false};
     std::uint64_t id_ = next_id();
     std::string worker_;
     std::int64_t pid_ = 0;

@@ -56,9 +56,10 @@ public:
 
 private:
     // In a forked copy the mutex may be held by a thread that does not exist there: then the list
-    // is left alone.
+    // is left alone. So it is where a signal handler ends a program whose thread may have it.
     std::unique_lock<std::mutex> acquire() noexcept {
-        if (epoch_ == Runtime::fork_epoch().load()) return std::unique_lock{mutex_};
+        const bool here = epoch_ == Runtime::fork_epoch().load();
+        if (here && !is_interrupted()) return std::unique_lock{mutex_};
         return std::unique_lock{mutex_, std::try_to_lock};
     }
 

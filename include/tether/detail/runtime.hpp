@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
 #include <tether/detail/turn.hpp>
@@ -44,6 +45,17 @@ public:
     [[nodiscard]] virtual StopPolicy stop_policy() const = 0;
 };
 
+// What act() returns. True as well when it is held up by a lock, so that its worker is left to its
+// lifeline.
+template <class Act>
+bool or_held_up(Act act) {
+    try {
+        return act();
+    } catch (const HeldUp&) {
+        return true;
+    }
+}
+
 // Walks all of `processes` down the ladder side by side, until all have ended or were given up.
 // After `limit` there are no more friendly steps, and soon after nothing is waited for any more: a
 // process may hang in the kernel, or a callback of the host's hold a lock for ever.
@@ -65,15 +77,21 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
         auto wake = limit > now ? limit : TimePoint::max();
         bool blind = false;
         items.clear();
-        std::erase_if(left, [&](Ending& ending) { return ending.process->collect(); });
+        std::erase_if(left, [&](Ending& ending) {
+            return or_held_up([&] { return ending.process->collect(); });
+        });
         if (left.empty() || now >= give_up) return;
-        for (auto& [process, ladder] : left) {
-            if (now >= limit) ladder.hurry();
-            if (!process->take_step(ladder.advance(now))) ladder.refused();
-            if (with_output) process->pump_output();
-            blind = !process->add_poll_items(items, with_output) || blind;
-            wake = std::min(wake, ladder.deadline());
-        }
+        std::erase_if(left, [&](Ending& ending) {
+            auto& [process, ladder] = ending;
+            return or_held_up([&] {
+                if (now >= limit) ladder.hurry();
+                if (!process->take_step(ladder.advance(now))) ladder.refused();
+                if (with_output) process->pump_output();
+                blind = !process->add_poll_items(items, with_output) || blind;
+                wake = std::min(wake, ladder.deadline());
+                return false;
+            });
+        });
         const auto next_look = deadline_after(now, std::chrono::milliseconds{blind ? 2 : 250});
         const auto time = std::max(std::min(wake, next_look), now) - now;
         const auto ready = wait_ready(items, deadline_after(Clock::now(), time));
@@ -127,7 +145,7 @@ public:
     }
 
     void remove(const std::shared_ptr<Endable>& process) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         processes_.erase(process);
         if (processes_.empty()) wake_ups_.keep(false);
     }
@@ -136,8 +154,8 @@ public:
 
     // For what must neither be used nor destroyed during exit.
     void keep_for_ever(std::shared_ptr<void> object) noexcept {
-        const std::scoped_lock lock{mutex_};
         try {
+            const auto lock = acquire(mutex_);
             kept_.push_back(std::move(object));
         } catch (...) {  // then it is destroyed after all
         }
@@ -189,7 +207,7 @@ private:
         if (runtime == nullptr || runtime->epoch_ != fork_epoch().load()) return;
         try {
             runtime->end_everything();
-        } catch (...) {  // out of memory: the workers notice the end of this process themselves
+        } catch (...) {  // held up, or no memory: the workers notice the end of this process
         }
     }
 
@@ -210,10 +228,17 @@ private:
         finished_ = true;
     }
 
+    // Where a signal handler has interrupted Tether nothing is done: this thread may hold any lock,
+    // that of the allocator included, and the workers notice the end of this process.
     void end_everything() {
+        const BoundedLocks bounded{std::chrono::milliseconds{200}};
+        if (is_interrupted()) {
+            exiting_ = true;
+            return;
+        }
         std::vector<std::shared_ptr<Endable>> left;
         {
-            const std::scoped_lock lock{mutex_};
+            const auto lock = acquire(mutex_);
             if (exiting_.exchange(true)) return;
             left.assign(processes_.begin(), processes_.end());
         }

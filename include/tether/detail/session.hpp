@@ -15,6 +15,7 @@
 #include <tether/detail/control_link.hpp>
 #include <tether/detail/envelope.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/host_mutex.hpp>
 #include <tether/detail/output_pump.hpp>
 #include <tether/detail/overdue_calls.hpp>
@@ -128,8 +129,8 @@ public:
     bool collect() override {
         // It is this thread that collects it, further down its stack: in a callback of the host's.
         if (collecting_.held_here()) return true;
-        const auto collecting = collecting_.lock(runtime_.exiting());
-        if (!collecting) return false;
+        const auto collecting = enter(collecting_);
+        if (!collecting) return runtime_.exiting() && has_ended();
         if (finished_) return collect_left_behind();
         if (!ended_) ended_ = reap();
         if (!ended_ && given_up_) {
@@ -144,7 +145,7 @@ public:
         }
         read_control();
         std::string tail;
-        if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
+        if (const auto lock = enter(output_mutex_)) {
             output_->finish();
             tail = output_->tail();
         }
@@ -155,12 +156,12 @@ public:
 
     bool add_poll_items(std::vector<PollItem>& items, bool with_output) override {
         {
-            const std::scoped_lock lock{process_mutex_};
+            const auto lock = acquire(process_mutex_);
             items.push_back(readable(process_.pidfd()));
         }
         const bool tells_its_end = items.back().fd != -1;
         if (!with_output) return tells_its_end;
-        const auto lock = output_mutex_.lock(runtime_.exiting());
+        const auto lock = enter(output_mutex_);
         if (!lock) return tells_its_end;
         for (const auto& stream : output_->streams()) {
             if (stream.pipe && !stream.ended) items.push_back(readable(stream.pipe.get()));
@@ -169,7 +170,7 @@ public:
     }
 
     void pump_output() override {
-        const auto lock = output_mutex_.lock(runtime_.exiting());
+        const auto lock = enter(output_mutex_);
         if (!lock) return;
         for (auto& stream : output_->streams()) output_->pump(stream);
         output_->flush();
@@ -208,7 +209,7 @@ private:
         close_watches();
         runtime_.remove(shared_from_this());
         control_.close();
-        const std::scoped_lock lock{process_mutex_};
+        const auto lock = acquire(process_mutex_);
         process_.discard();
     }
 
@@ -238,7 +239,7 @@ private:
         if (!stopped) send_control(call.number, ControlType::cancel);
     }
     void on_drained() override {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (retirement_ != StopLadder::Step::none) leave_soon();
     }
     // Most likely it is about to end. If not, it is of no use any more.
@@ -267,23 +268,23 @@ private:
                    [session = shared_from_this()] { session->connection_.on_others_ran(); });
     }
     void watch_input() override {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (!watches_) return;
         when_ready(watches_->connection, connection_.fd(), false,
                    [](Session& session) { session.connection_.on_input(); });
     }
     void watch_room() override {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (!watches_) return;
         when_ready(watches_->connection, connection_.fd(), true,
                    [](Session& session) { session.connection_.on_room(); });
     }
     void unwatch_connection() override {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (watches_) Watches::let_go(watches_->connection);
     }
     void watch_deadline(TimePoint when) override {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (!watches_) return;
         at(watches_->deadline, when, [](Session& session) { session.connection_.on_deadline(); });
     }
@@ -331,7 +332,7 @@ private:
     void ask_to_stop() {
         set_reason({errc::stopped, "it was stopped", true});
         {
-            const std::scoped_lock lock{mutex_};
+            const auto lock = acquire(mutex_);
             if (std::exchange(asked_to_stop_, true)) return;
         }
         connection_.stop();
@@ -343,7 +344,7 @@ private:
     // The first reason is the one that counts.
     void set_reason(Reason reason) {
         connection_.close();
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (!reason_) reason_ = std::move(reason);
     }
 
@@ -361,7 +362,7 @@ private:
 
     void kill_later(errc cause, const std::string& text, Duration patience) {
         const auto when = deadline_after(Clock::now(), patience);
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (!watches_ || when >= last_chance_) return;
         last_chance_ = when;
         last_reason_ = {cause, text};
@@ -369,7 +370,7 @@ private:
     }
 
     bool signal(int number) {
-        const std::scoped_lock lock{process_mutex_};
+        const auto lock = acquire(process_mutex_);
         return !process_.signal(number);
     }
 
@@ -377,7 +378,7 @@ private:
     bool kill_tree() {
         std::error_code error;
         {
-            const std::scoped_lock lock{process_mutex_};
+            const auto lock = acquire(process_mutex_);
             error = kill_error_ = process_.kill_tree();
         }
         if (error) {
@@ -392,7 +393,7 @@ private:
     void cut_lifeline() {
         control_.cut();
         {
-            const std::scoped_lock lock{process_mutex_};
+            const auto lock = acquire(process_mutex_);
             cut_ = true;
         }
         watch_step(StopLadder::Step::give_up, StopLadder::cut_patience);
@@ -400,7 +401,7 @@ private:
 
     // How it was ended, where that was not as it should be.
     std::string describe_refusal() {
-        const std::scoped_lock lock{process_mutex_};
+        const auto lock = acquire(process_mutex_);
         std::string text;
         if (kill_error_) text += "kill: " + kill_error_.message();
         if (cut_)
@@ -413,8 +414,17 @@ private:
         return text;
     }
 
+    [[nodiscard]] HostMutex::Lock enter(HostMutex& mutex) {
+        return mutex.lock(runtime_.exiting(), output_->calling());
+    }
+
+    bool has_ended() {
+        const auto lock = acquire(process_mutex_);
+        return process_.has_ended();
+    }
+
     std::optional<Ended> reap() {
-        const std::scoped_lock lock{process_mutex_};
+        const auto lock = acquire(process_mutex_);
         return process_.reap_if_ended();
     }
 
@@ -422,13 +432,13 @@ private:
     std::optional<Reason> reason() {
         std::error_code unwatched;
         {
-            const std::scoped_lock watching{watching_};
+            const auto watching = acquire(watching_);
             unwatched = watch_error_;
         }
         if (unwatched) {
             set_reason({errc::worker_killed, "it could not be watched: " + unwatched.message()});
         }
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         return reason_;
     }
 

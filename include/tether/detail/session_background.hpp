@@ -17,7 +17,7 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 inline void Session::watch_everything() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     watches_ = std::make_unique<Watches>(runtime_.context());
     watch_end();
     watch_control();
@@ -54,7 +54,7 @@ inline void Session::at(WatchTimer& timer, TimePoint when, Act act) {
 // A worker that cannot be watched is of no use: nobody would learn what it says, nor of its end.
 inline void Session::on_unwatched(std::error_code error) {
     if (!watch_error_) watch_error_ = error;
-    const std::scoped_lock lock{process_mutex_};
+    const auto lock = acquire(process_mutex_);
     kill_error_ = process_.kill_tree();
     if (!kill_error_) return;
     cut_ = true;
@@ -73,19 +73,19 @@ inline void Session::watch_end() {
 
 inline void Session::look_for_end() {
     if (collect() && !left_behind_) return;
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (watches_) watch_end();
 }
 
 inline void Session::watch_left_behind() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     watches_ = std::make_unique<Watches>(runtime_.context());
     watch_end();
 }
 
 // Where no thread waits for the end and walks the ladder.
 inline void Session::watch_step(StopLadder::Step step, Duration patience) {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_ || left_behind_) return;
     const Act act =
         step == StopLadder::Step::cut
@@ -97,7 +97,7 @@ inline void Session::watch_step(StopLadder::Step step, Duration patience) {
 inline void Session::watch_control() {
     when_ready(watches_->control, control_.fd(), false, [](Session& session) {
         const bool open = session.read_control();
-        const std::scoped_lock watching{session.watching_};
+        const auto watching = acquire(session.watching_);
         if (open && session.watches_) session.watch_control();
     });
 }
@@ -114,13 +114,13 @@ inline void Session::on_output_ready(std::size_t index) {
     bool written = false;
     bool congested = false;
     {
-        const auto lock = output_mutex_.lock(runtime_.exiting());
+        const auto lock = enter(output_mutex_);
         if (!lock) return;
         output_->pump(output_->streams()[index]);
         written = output_->flush();
         congested = output_->is_congested();
     }
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     if (congested) {
         output_paused_[index] = true;
@@ -139,7 +139,7 @@ inline void Session::watch_backlog() {
 inline void Session::on_backlog() {
     const bool written = StderrSink::instance().flush();
     const bool congested = output_->is_congested();
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     for (std::size_t i = 0; i < 2 && !congested; ++i) {
         if (std::exchange(output_paused_[i], false)) watch_output(i);
@@ -159,27 +159,27 @@ inline void Session::on_start_timeout() {
 inline void Session::kill_at_last() {
     Reason reason;
     {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         reason = last_reason_;
     }
     kill(reason.cause, reason.text);
 }
 
 inline void Session::watch_control_room() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     when_ready(watches_->control, control_.fd(), true,
                [](Session& session) { session.send_control({}); });
 }
 
 inline void Session::close_watches() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     watches_.reset();
 }
 
 inline void Session::close_descriptors() {
     control_.close();
-    const std::scoped_lock lock{process_mutex_};
+    const auto lock = acquire(process_mutex_);
     process_.close();
 }
 

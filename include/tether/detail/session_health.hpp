@@ -38,7 +38,7 @@ inline bool Session::watch_overdue(const Call& call) {
     if (!stopped && stuck_policy_.action == StuckPolicy::Action::keep) return false;
     const auto now = Clock::now();
     const auto look = deadline_after(now, stopped ? until_stopped_for_sure : stuck_policy_.grace);
-    const std::scoped_lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     overdue_.add({call.number, call.info.request, now, look, stopped});
     arm_look();
     return stopped;
@@ -46,7 +46,7 @@ inline bool Session::watch_overdue(const Call& call) {
 
 // With mutex_ held.
 inline void Session::arm_look() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     at(watches_->overdue, overdue_.next_look(),
        [](Session& session) { session.look_at_overdue(); });
@@ -57,13 +57,13 @@ inline bool Session::shall_replace() const noexcept {
 }
 
 inline bool Session::is_stopped() {
-    const std::scoped_lock lock{process_mutex_};
+    const auto lock = acquire(process_mutex_);
     return process_.is_stopped();
 }
 
 // It has crashed, which may take long with much memory, and must not be disturbed.
 inline bool Session::is_dumping_core() {
-    const std::scoped_lock lock{process_mutex_};
+    const auto lock = acquire(process_mutex_);
     return process_.is_dumping_core();
 }
 
@@ -74,13 +74,13 @@ inline void Session::look_at_overdue() {
     if (!connection_.takes_calls() && !connection_.has_calls()) return;
     std::vector<OverdueCall> due;
     {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         due = overdue_.take_due(Clock::now());
     }
     for (const auto& call : due) {
         if (connection_.is_unanswered(call.number)) look_at(call);
     }
-    const std::scoped_lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     arm_look();
 }
 
@@ -91,7 +91,7 @@ inline void Session::look_at(OverdueCall call) {
     const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
     call.look = deadline_after(Clock::now(), call.stopped ? until_stopped_for_sure : pause);
     if (call.stopped || stuck_policy_.action != StuckPolicy::Action::keep) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         overdue_.add(call);
     }
     if (call.stopped) {
@@ -110,7 +110,7 @@ inline void Session::on_still_running(std::uint64_t number) {
     connection_.read_available();
     std::optional<OverdueCall> call;
     {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         call = overdue_.find(number);
         if (!shall_replace()) overdue_.forget(number);  // it is told once
     }
@@ -130,7 +130,7 @@ inline void Session::on_still_running(std::uint64_t number) {
 inline void Session::report_or_kill(const std::string& text) {
     if (shall_replace()) return kill(errc::worker_stuck, text);
     if (stuck_policy_.action == StuckPolicy::Action::keep) return;
-    if (const auto lock = output_mutex_.lock(runtime_.exiting())) {
+    if (const auto lock = enter(output_mutex_)) {
         output_->say(Severity::warning, text);
     }
 }
@@ -141,7 +141,7 @@ inline void Session::report_or_kill(const std::string& text) {
 // the start timeout is in charge.
 inline void Session::probe(std::uint64_t number) {
     if (connection_.ready()) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (!unheard_since_) {
             await_guard(unheard_since_.emplace(Clock::now()));
             return send_control(number, ControlType::probe);
@@ -154,14 +154,14 @@ inline void Session::probe(std::uint64_t number) {
 
 // With mutex_ held.
 inline void Session::await_guard(TimePoint since) {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     at(watches_->silence, deadline_after(since, stuck_policy_.silence),
        [](Session& session) { session.on_silence(); });
 }
 
 inline void Session::on_heard() {
-    const std::scoped_lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     unheard_since_.reset();
     hang_reported_ = false;
 }
@@ -170,7 +170,7 @@ inline void Session::on_silence() {
     read_control();
     if (!connection_.takes_calls() && !connection_.has_calls()) return;
     {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (!unheard_since_) return;
         if (deadline_after(*unheard_since_, stuck_policy_.silence) > Clock::now()) {
             return await_guard(*unheard_since_);  // it has answered, and was asked again
@@ -188,7 +188,7 @@ inline void Session::on_silence() {
 
 inline void Session::on_hang(const std::string& text) {
     {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (std::exchange(hang_reported_, true)) return;
     }
     report_or_kill(text);
@@ -214,7 +214,7 @@ inline void Session::on_heartbeat() {
     } else if (has_calls) {
         probe(0);
     }
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     watch_heartbeat(stopped ? until_stopped_for_sure : stuck_policy_.heartbeat);
 }
@@ -231,7 +231,7 @@ inline void Session::on_idle() {
     connection_.read_available();
     if (!connection_.takes_calls()) return;
     if (!connection_.close_if_idle()) {
-        const std::scoped_lock watching{watching_};
+        const auto watching = acquire(watching_);
         if (watches_) watch_idleness();
         return;
     }
@@ -245,14 +245,14 @@ inline void Session::on_idle() {
 // It takes no more calls, and ends when those that it has are done.
 inline void Session::retire(StopLadder::Step how) {
     connection_.close();
-    const std::scoped_lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     retirement_ = how;
     leave_soon();
 }
 
 // Not here: locks are held.
 inline void Session::leave_soon() {
-    const std::scoped_lock watching{watching_};
+    const auto watching = acquire(watching_);
     if (!watches_) return;
     at(watches_->leave, Clock::now(), [](Session& session) { session.on_leave(); });
 }
@@ -261,7 +261,7 @@ inline void Session::on_leave() {
     if (connection_.has_calls()) return;  // on_drained() comes
     StopLadder::Step how{};
     {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         how = retirement_;
     }
     take_step(how);

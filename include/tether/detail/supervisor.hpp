@@ -5,6 +5,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/async_call.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/session_background.hpp>
 #include <tether/detail/session_health.hpp>
@@ -46,16 +47,34 @@ public:
     // Starts the first process. A failure is kept for the first call. Not yet in a process that was
     // itself started as a worker and has not said so: it must not start itself for ever.
     void begin() noexcept {
+        const Entered entered;
         Lock lock{mutex_};
         begin(lock);
     }
 
-    // At the destructor of a Worker.
-    void retire() noexcept {
+    // At the destructor of a Worker, which may be part of the exit of the program. False: another
+    // thread is held up inside of this, which must not be destroyed.
+    bool retire() noexcept {
+        const BoundedLocks bounded{std::chrono::milliseconds{500}};
         try {
             stop();
-        } catch (...) {  // out of memory: the process ends with this one at the latest
+            const auto lock = acquire(mutex_);
+            return waiting_ == 0 && !bounded.spent();
+        } catch (const HeldUp&) {
+            return false;
+        } catch (...) {  // no memory: the process ends with this one at the latest
+            return true;
         }
+    }
+
+    // Never destroys it. In a signal handler that has interrupted Tether, and ends the program,
+    // nothing may be locked, allocated or freed. `hold` is kept with it.
+    static void leave(std::shared_ptr<Supervisor> self, std::shared_ptr<void> hold) noexcept {
+        static std::atomic<Supervisor*> last{nullptr};
+        auto* const left = self.get();
+        left->left_before_ = last.exchange(left);
+        left->left_hold_ = std::move(hold);
+        left->left_self_ = std::move(self);
     }
 
     // Before anything that locks: the lock may be held by a thread that does not exist here.
@@ -78,6 +97,8 @@ public:
 
     // Carries out a call on this thread. On return it is settled; throws where it was never sent.
     void run(BlockingCall& call, const std::stop_token& token) {
+        const Entered entered;
+        if (entered.interrupted()) throw_interrupted();
         if (runtime_.on_thread()) {
             throw CallError(errc::would_deadlock,
                             "a blocking call to worker \"" + name_ +
@@ -94,7 +115,9 @@ public:
     // --- CallCarrier
 
     void launch(std::shared_ptr<AsyncCall> call) noexcept override {
+        const Entered entered;
         try {
+            if (entered.interrupted()) throw_interrupted();
             check_not_forked();
             call->settled = false;
             call->outcome.reset();
@@ -105,7 +128,9 @@ public:
     }
 
     void cancel(AsyncCall& call, bool only_unsent) override {
-        if (forked()) return;  // the call is the original's
+        const Entered entered;
+        if (forked() || entered.interrupted())
+            return;  // it is the original's, or locks may be ours
         const auto ticket = call.ticket();
         if (ticket.session != nullptr)
             ticket.session->connection().cancel(ticket.number, only_unsent);
@@ -116,10 +141,20 @@ public:
 
     // --- Ending
 
-    std::optional<ExitStatus> stop() { return end(StopLadder::Step::ask, true); }
-    void kill() { end(StopLadder::Step::kill, false); }
+    std::optional<ExitStatus> stop() {
+        const Entered entered;
+        if (entered.interrupted()) throw_interrupted();
+        return end(StopLadder::Step::ask, true);
+    }
+    void kill() {
+        const Entered entered;
+        if (entered.interrupted()) throw_interrupted();
+        end(StopLadder::Step::kill, false);
+    }
 
     void restart(std::optional<WorkerOptions> options) {
+        const Entered entered;
+        if (entered.interrupted()) throw_interrupted();
         const std::scoped_lock one_at_a_time{restart_mutex_};
         {
             const Lock lock{mutex_};
@@ -149,21 +184,25 @@ public:
     // --- Looking
 
     [[nodiscard]] WorkerState state() const {
-        const Lock lock{mutex_};
+        const Entered entered;
+        const auto lock = acquire(mutex_);
         if (stopped_) return WorkerState::stopped;
         if (session_ == nullptr) return starting_ ? WorkerState::starting : WorkerState::ended;
         return session_->connection().ready() ? WorkerState::ready : WorkerState::starting;
     }
     [[nodiscard]] std::int64_t pid() const {
-        const Lock lock{mutex_};
+        const Entered entered;
+        const auto lock = acquire(mutex_);
         return session_ == nullptr ? 0 : session_->pid();
     }
     [[nodiscard]] std::uint64_t generation() const {
-        const Lock lock{mutex_};
+        const Entered entered;
+        const auto lock = acquire(mutex_);
         return generation_;
     }
     [[nodiscard]] std::shared_ptr<const ExitReport> last_exit() const {
-        const Lock lock{mutex_};
+        const Entered entered;
+        const auto lock = acquire(mutex_);
         return last_exit_;
     }
 
@@ -207,11 +246,13 @@ private:
                 throw refusal(call, errc::timeout, "the worker could not be started in time");
             }
             const auto until = std::min(wake, call.deadline());
+            ++waiting_;
             if (until == TimePoint::max()) {
                 changed_.wait(lock);
             } else {
                 changed_.wait_until(lock, until);
             }
+            --waiting_;
         }
     }
 
@@ -379,7 +420,7 @@ private:
     // What may throw comes first: it is called again then.
     void on_end(const SessionEnd& end) {
         auto text = end.expected ? std::string{} : to_string(*end.report);
-        const Lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (!end.expected) {
             budget_.record_failure(Clock::now());
             last_error_text_ = std::move(text);
@@ -403,8 +444,8 @@ private:
         std::shared_ptr<Session> session;
         std::vector<std::shared_ptr<AsyncCall>> refused;
         {
-            Lock lock{mutex_};
-            changed_.wait(lock, [&] { return !starting_; });
+            auto lock = acquire(mutex_);
+            wait_until_changed(changed_, lock, [&] { return !starting_; });
             if (for_good) stopped_ = true;
             if (for_good) refused.swap(parked_);
             changed_.notify_all();
@@ -424,6 +465,12 @@ private:
     }
 
     // --- Errors
+
+    [[noreturn]] void throw_interrupted() const {
+        throw CallError(
+            errc::would_deadlock,
+            "worker \"" + name_ + "\" was used in a signal handler that had interrupted Tether");
+    }
 
     [[nodiscard]] CallError refusal(const Call& call, errc cause, const std::string& text) const {
         return {cause, "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
@@ -456,6 +503,7 @@ private:
     bool begun_ = false;
     bool starting_ = false;
     bool stopped_ = false;
+    int waiting_ = 0;  // threads, for changed_
     int restarting_ = 0;
     std::uint64_t generation_ = 0;
     std::uint64_t ended_generation_ = 0;       // the last that ended
@@ -465,6 +513,9 @@ private:
     std::string last_error_text_;
     std::shared_ptr<const ExitReport> last_exit_;
     std::vector<std::shared_ptr<AsyncCall>> parked_;
+    std::shared_ptr<Supervisor> left_self_;  // of one that is destroyed no more; see leave()
+    std::shared_ptr<void> left_hold_;
+    Supervisor* left_before_ = nullptr;
     WatchTimer resume_timer_;
     TimePoint resume_when_ = TimePoint::max();
 };

@@ -4,6 +4,7 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <sstream>
@@ -17,6 +18,17 @@
 #include "host_support.hpp"
 
 using namespace tether_host;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TETHER_TEST_OWN_CLOCK 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TETHER_TEST_OWN_CLOCK 0
+#endif
+#endif
+#if !defined(TETHER_TEST_OWN_CLOCK)
+#define TETHER_TEST_OWN_CLOCK 1
+#endif
 
 namespace {
 
@@ -46,6 +58,8 @@ AskWorker& static_worker() {
 // Still pointed at, so that a leak checker does not take it for a mistake.
 AskWorker* leaked_worker = nullptr;
 
+std::atomic<bool> clock_is_frozen{false};
+
 // As a sandbox does, or the loss of a privilege: this process may send no signal any more. False:
 // not possible here.
 bool refuse_signals() {
@@ -61,6 +75,11 @@ bool refuse_signals() {
     const ::sock_fprog filter{static_cast<unsigned short>(std::size(code)), code};
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
     return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
+}
+
+bool freeze_clock() {
+    clock_is_frozen = true;
+    return TETHER_TEST_OWN_CLOCK != 0;
 }
 
 class Session {
@@ -152,6 +171,14 @@ private:
         } else if (command == "kill") {
             worker_->kill();
             announce("killed");
+        } else if (command == "call_until_interrupted") {
+            std::signal(SIGINT, [](int) { std::exit(exit_code); });
+            announce("looping");
+            for (;;) worker_->call(Ask{"echo", "x"});
+        } else if (command == "suspend_caller") {
+            suspend_caller();
+        } else if (command == "freeze_clock") {
+            announce(freeze_clock() ? "frozen yes" : "frozen no");
         } else if (command == "restart") {
             announce_outcome("restarted", [&] { return worker_->restart(), "done"; });
         } else if (command == "destroy") {
@@ -225,6 +252,24 @@ private:
         announce("ran");
     }
 
+    // A thread that never comes back from a signal handler, wherever in Tether it was interrupted.
+    void suspend_caller() {
+        static std::atomic<bool> suspended{false};
+        std::signal(SIGUSR1, [](int) {
+            suspended = true;
+            for (;;) ::pause();
+        });
+        std::thread caller{[this] {
+            announce("looping");
+            for (;;) worker_->call(Ask{"echo", "x"});
+        }};
+        pause_for(20ms);
+        ::pthread_kill(caller.native_handle(), SIGUSR1);
+        while (!suspended) pause_for(1ms);
+        caller.detach();
+        announce("suspended");
+    }
+
     // A tool that was interrupted: what runs is cancelled, then the worker is asked for one last
     // thing.
     void wait_for_interrupt() {
@@ -263,6 +308,17 @@ void open_inheritable_descriptors() {
 }
 
 }  // namespace
+
+// In front of the C library's, as libfaketime has one: the monotonic clock may stand still.
+#if TETHER_TEST_OWN_CLOCK
+extern "C" int clock_gettime(clockid_t clock, ::timespec* time) noexcept {
+    static ::timespec last{};
+    if (clock == CLOCK_MONOTONIC && clock_is_frozen) return *time = last, 0;
+    const auto result = static_cast<int>(::syscall(SYS_clock_gettime, clock, time));
+    if (clock == CLOCK_MONOTONIC && result == 0) last = *time;
+    return result;
+}
+#endif
 
 int main(int argc, char** argv) {
     forbid_core_files();

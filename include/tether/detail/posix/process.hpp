@@ -90,6 +90,9 @@ public:
         return info.si_pid != 0 && info.si_code == CLD_STOPPED;
     }
 
+    // Reaped or not.
+    [[nodiscard]] bool has_ended() const noexcept { return gone_ || look(WEXITED).si_pid != 0; }
+
     [[nodiscard]] bool is_dumping_core() const noexcept {
 #if TETHER_HAS_PROC_CHILDREN
         std::array<char, 4096> bytes;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/poll.hpp>
@@ -53,7 +54,7 @@ public:
     // Queues one line of the worker `source`, or a piece of one that goes on.
     void add(std::uint64_t source, std::string_view prefix, std::string_view text,
              bool terminated) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         auto& account = accounts_[source];
         if (account.queued > max_queued) {
             ++account.dropped;
@@ -79,7 +80,7 @@ public:
 
     // Whether the worker `source` should wait before it says more.
     bool is_congested(std::uint64_t source) {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         const auto account = accounts_.find(source);
         return account != accounts_.end() && account->second.queued > comfortable &&
                Clock::now() - last_progress_ < slowest_progress;
@@ -87,7 +88,7 @@ public:
 
     // Writes what the host's stderr takes right now. True when nothing is left.
     bool flush() {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         if (queue_.empty()) return true;
         const auto own = open_again(STDERR_FILENO);
         while (write_piece(own ? own.get() : STDERR_FILENO)) {
@@ -116,7 +117,7 @@ public:
     void close(std::uint64_t source, std::string_view prefix) {
         std::uint64_t dropped = 0;
         {
-            const std::scoped_lock lock{mutex_};
+            const auto lock = acquire(mutex_);
             const auto account = accounts_.find(source);
             if (account == accounts_.end()) return;
             dropped = account->second.dropped;
@@ -125,7 +126,7 @@ public:
         if (dropped != 0) {
             add(source, prefix, std::to_string(dropped) + " lines of output were dropped", true);
         }
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         accounts_.erase(source);
     }
 
@@ -140,7 +141,7 @@ private:
     };
 
     std::size_t written() {
-        const std::scoped_lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         return written_;
     }
 
