@@ -1,6 +1,8 @@
 // Why: above 32 MiB glibc maps every allocation anew, and touching fresh pages costs 25 times the
 // copy of the bytes. A few large blocks are therefore kept when they are freed, and the largest are
-// made of large pages. The lock is only tried: in a forked copy nobody may be left to unlock it.
+// made of large pages. The memory of one that is not used for a second or two goes back to the
+// system; what looks after that is woken once for it, not while nothing is kept. The lock is only
+// tried: in a forked copy no thread may be left to unlock it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -8,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <mutex>
@@ -84,29 +87,65 @@ public:
 
     // Of a block without owners.
     void release(Block* block) noexcept {
-        if (block->capacity() >= smallest) {
-            const std::unique_lock lock{mutex_, std::try_to_lock};
-            if (lock && total_ + block->capacity() <= largest_total) {
-                for (auto& slot : slots_) {
-                    if (slot != nullptr) continue;
-                    slot = block;
-                    total_ += block->capacity();
-                    return;
-                }
-            }
-        }
-        std::free(block);
+        if (block->capacity() < smallest || !keep(block)) return std::free(block);
+        if (watched_.exchange(true)) return;
+        const auto reminder = reminder_.load();
+        if (reminder == nullptr || !reminder()) watched_.store(false);
     }
 
-    // Gives everything back to the system; for a process that goes idle.
+    // Sees to it that give_back() is called after `look_period`. False: it will not be.
+    using Reminder = bool (*)() noexcept;
+    static constexpr std::chrono::seconds look_period{1};
+
+    // Of the thread that looks after this process. In a forked copy the one before is gone.
+    void set_reminder(Reminder reminder) noexcept {
+        reminder_.store(reminder);
+        watched_.store(false);
+    }
+
+    // Gives the memory of what has lain here since the last time back to the system, but keeps the
+    // addresses: it neither allocates nor frees. True: call it again after `look_period`.
+    bool give_back() noexcept {
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (!lock) return true;
+        bool again = false;
+        for (auto& slot : slots_) {
+            if (slot.block == nullptr) continue;
+            if (slot.age == Age::old) give_back_pages(slot.block->data(), slot.block->capacity());
+            again = again || slot.age == Age::fresh;
+            slot.age = slot.age == Age::fresh ? Age::old : Age::empty;
+        }
+        watched_.store(again);
+        return again;
+    }
+
+    // Frees all that is kept.
     void trim() noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
         if (!lock) return;
-        for (auto& slot : slots_) std::free(std::exchange(slot, nullptr));
+        for (auto& slot : slots_) std::free(std::exchange(slot.block, nullptr));
         total_ = 0;
     }
 
 private:
+    enum class Age : unsigned char { fresh, old, empty };
+    struct Slot {
+        Block* block = nullptr;
+        Age age = Age::fresh;  // looked at never, once, and then it was given back
+    };
+
+    bool keep(Block* block) noexcept {
+        const std::unique_lock lock{mutex_, std::try_to_lock};
+        if (!lock || total_ + block->capacity() > largest_total) return false;
+        for (auto& slot : slots_) {
+            if (slot.block != nullptr) continue;
+            slot = {block, Age::fresh};
+            total_ += block->capacity();
+            return true;
+        }
+        return false;
+    }
+
     static Block* place(void* memory, std::size_t capacity) {
         if (memory == nullptr) throw std::bad_alloc{};
         return ::new (memory) Block{capacity};
@@ -126,21 +165,23 @@ private:
     Block* take(std::size_t capacity) noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
         if (!lock) return nullptr;
-        Block** best = nullptr;
+        Slot* best = nullptr;
         for (auto& slot : slots_) {
             // A block four times too large would waste more than it saves.
-            if (slot == nullptr || slot->capacity() < capacity) continue;
-            if (slot->capacity() / 4 > capacity) continue;
-            if (best == nullptr || slot->capacity() < (*best)->capacity()) best = &slot;
+            if (slot.block == nullptr || slot.block->capacity() < capacity) continue;
+            if (slot.block->capacity() / 4 > capacity) continue;
+            if (best == nullptr || slot.block->capacity() < best->block->capacity()) best = &slot;
         }
         if (best == nullptr) return nullptr;
-        total_ -= (*best)->capacity();
-        return std::exchange(*best, nullptr);
+        total_ -= best->block->capacity();
+        return std::exchange(best->block, nullptr);
     }
 
     std::mutex mutex_;
-    std::array<Block*, slots> slots_{};
+    std::array<Slot, slots> slots_{};
     std::size_t total_ = 0;
+    std::atomic<bool> watched_{false};  // give_back() will be called
+    std::atomic<Reminder> reminder_{nullptr};
 };
 
 }  // namespace detail

@@ -5,6 +5,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/active_calls.hpp>
+#include <tether/detail/block_cache.hpp>
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
@@ -56,6 +57,16 @@ public:
         wait_ready({&item, 1}, deadline_after(Clock::now(), std::chrono::milliseconds{100}));
         return orphaned_.load();
     }
+    // Has it give memory back that was kept for large messages.
+    void look_after_memory() noexcept {
+        self().store(this);
+        BlockCache::instance().set_reminder([]() noexcept {
+            const auto* guard = self().load();
+            guard->memory_kept_.store(true);
+            guard->overrun_.notify();
+            return true;
+        });
+    }
     // A call with a run timeout has begun.
     void watch_overrun() const noexcept { overrun_.notify(); }
     // Told when a handler was asked to stop.
@@ -79,14 +90,18 @@ public:
     }
 
 private:
+    static std::atomic<const Guard*>& self() noexcept {
+        static std::atomic<const Guard*> guard{nullptr};
+        return guard;
+    }
+
     void run() noexcept {
         obey();  // what came together with the bootstrap
         for (;;) {
             PollItem items[] = {readable(control_.get()), readable(parent_.get()),
                                 readable(terminate_.fd()), readable(overrun_.fd())};
-            if (wait_ready(items, std::min(next_look(), calls_.next_overrun())) < 0) {
-                end_blind("wait for its parent (poll)");
-            }
+            const auto wake = std::min({next_look(), calls_.next_overrun(), next_give_back_});
+            if (wait_ready(items, wake) < 0) end_blind("wait for its parent (poll)");
             if ((items[1].revents != 0 && !parent_.is_ours()) ||
                 (items[2].revents != 0 && !terminate_.is_ours()) ||
                 (items[3].revents != 0 && !overrun_.is_ours())) {
@@ -94,6 +109,7 @@ private:
             }
             if (items[3].revents != 0) overrun_.drain();
             report_overruns();
+            give_back_memory();
             if (items[2].revents != 0) {
                 terminate_.drain();
                 leave(SHUT_RD);
@@ -151,6 +167,16 @@ private:
             tell(number, ControlType::overran);
             tell_helper();
         }
+    }
+
+    void give_back_memory() noexcept {
+        if (memory_kept_.exchange(false)) {
+            next_give_back_ = deadline_after(Clock::now(), BlockCache::look_period);
+        }
+        if (next_give_back_ == TimePoint::max() || Clock::now() < next_give_back_) return;
+        const bool again = BlockCache::instance().give_back();
+        next_give_back_ =
+            again ? deadline_after(Clock::now(), BlockCache::look_period) : TimePoint::max();
     }
 
     void tell(std::uint64_t number, ControlType type) const noexcept {
@@ -217,6 +243,8 @@ private:
     WakeUp terminate_;
     WakeUp overrun_;
     WakeUp leave_;
+    mutable std::atomic<bool> memory_kept_{false};
+    TimePoint next_give_back_ = TimePoint::max();
     std::atomic<bool> leaving_{false};
     std::atomic<bool> orphaned_{false};
     std::mutex connection_mutex_;  // what the service lends

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/block_cache.hpp>
 #include <tether/detail/held_lock.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/detail/platform.hpp>
@@ -12,6 +13,7 @@
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
+#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <atomic>
@@ -186,8 +188,33 @@ private:
         register_hooks_once();
         const StandardDescriptorsHeld held;
         auto fresh = std::unique_ptr<Runtime>{new Runtime{fork_epoch().load()}};
-        if (current().compare_exchange_strong(stale, fresh.get())) return *fresh.release();
-        return *stale;
+        if (!current().compare_exchange_strong(stale, fresh.get())) return *stale;
+        BlockCache::instance().set_reminder(look_after_memory);
+        return *fresh.release();
+    }
+
+    // Of the thread that lets go of a large block, also in a forked copy.
+    static bool look_after_memory() noexcept {
+        auto* runtime = current().load();
+        if (runtime->epoch_ != fork_epoch().load() || runtime->exiting()) return false;
+        try {
+            asio::post(runtime->context_, [runtime] { runtime->give_back_memory_later(); });
+            return true;
+        } catch (...) {  // no memory
+            return false;
+        }
+    }
+
+    void give_back_memory_later() noexcept {
+        auto& cache = BlockCache::instance();
+        try {
+            give_back_.expires_after(BlockCache::look_period);
+            give_back_.async_wait([this, &cache](std::error_code error) {
+                if (!error && cache.give_back()) give_back_memory_later();
+            });
+        } catch (...) {  // no memory: at the next block
+            cache.set_reminder(look_after_memory);
+        }
     }
 
     static void register_hooks_once() {
@@ -263,6 +290,7 @@ private:
 
     const unsigned epoch_;
     asio::io_context context_{1};
+    asio::steady_timer give_back_{context_};
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
     std::mutex mutex_;
     std::unordered_set<std::shared_ptr<Endable>> processes_;

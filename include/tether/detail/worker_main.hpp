@@ -62,6 +62,7 @@ public:
             const auto text = std::string{"the worker could not start its guard: "} + error.what();
             return refuse(errc::start_failed, text);
         }
+        guard_->look_after_memory();
 
         const int exit_code = serve(std::move(connection), identity);
         std::fflush(stdout);

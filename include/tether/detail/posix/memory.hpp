@@ -4,6 +4,7 @@
 #include <tether/config.hpp>
 
 #include <cstddef>
+#include <cstdint>
 
 #include <sys/mman.h>
 
@@ -19,6 +20,23 @@ inline void advise_large_pages([[maybe_unused]] void* data,
                                [[maybe_unused]] std::size_t size) noexcept {
 #if defined(MADV_HUGEPAGE) && !defined(TETHER_FORCE_PORTABLE)
     ::madvise(data, size, MADV_HUGEPAGE);
+#endif
+}
+
+// The bytes are not needed any more, the addresses are: most of the pages between go back to the
+// system.
+inline void give_back_pages([[maybe_unused]] void* data,
+                            [[maybe_unused]] std::size_t size) noexcept {
+    constexpr std::uintptr_t largest_usual_page = std::uintptr_t{64} * 1024;
+    const auto first = reinterpret_cast<std::uintptr_t>(data);
+    const auto begin = (first + largest_usual_page - 1) / largest_usual_page * largest_usual_page;
+    const auto end = (first + size) / largest_usual_page * largest_usual_page;
+    if (begin >= end) return;
+    auto* const pages = static_cast<std::byte*>(data) + (begin - first);
+#if defined(__linux__)
+    ::madvise(pages, end - begin, MADV_DONTNEED);
+#elif defined(MADV_FREE)
+    ::madvise(pages, end - begin, MADV_FREE);
 #endif
 }
 
