@@ -28,8 +28,10 @@ struct BytesFilling;
 /// It is sent from and received into its own storage: it never passes through the codec, so a
 /// mebibyte costs what the socket costs. Unlike a `std::vector` it does not fill new storage with
 /// zeros, and large storage is recycled inside the process: of blocks of 1 MiB or more, up to eight
-/// with together some 256 MiB are kept when they are freed. A message may have 4096 blobs; their
-/// sizes count towards `WorkerOptions::max_message_bytes`.
+/// with together some 256 MiB are kept when they are freed. Where there is a `Worker`, and in a
+/// worker, the memory of one that is not used again goes back to the system after one or two
+/// seconds. A message may have 4096 blobs; their sizes count towards
+/// `WorkerOptions::max_message_bytes`.
 ///
 /// A regular value type; a moved-from object is empty. **A copy shares the storage** until one of
 /// the two is written to, which then gets storage of its own. So a handler that returns a blob of

@@ -471,4 +471,52 @@ TEST_CASE("the cache is bounded") {
     cache.trim();
 }
 
+int reminders = 0;
+
+TEST_CASE("the memory of a kept block is given back when it was not used for a while", "[F106]") {
+    auto& cache = BlockCache::instance();
+    cache.trim();
+    reminders = 0;
+    cache.set_reminder([]() noexcept {
+        ++reminders;
+        return true;
+    });
+    constexpr auto size = BlockCache::smallest * 4;
+    const auto use = [&](bool expected_zero) {
+        Bytes bytes{size};
+        const std::byte seen = std::as_const(bytes)[size / 2];
+        if (expected_zero) CHECK(seen == std::byte{0});
+        std::memset(bytes.data(), 7, size);
+        return seen;
+    };
+    use(false);
+    use(false);
+    CHECK(reminders == 1);
+    CHECK(cache.give_back());  // fresh: once more
+    CHECK(use(false) == std::byte{7});
+    CHECK(cache.give_back());  // used since
+    CHECK_FALSE(cache.give_back());
+    CHECK(reminders == 1);
+#if defined(__linux__)
+    use(true);
+#else
+    use(false);
+#endif
+    CHECK(reminders == 2);
+    CHECK(cache.give_back());
+    CHECK_FALSE(cache.give_back());
+    CHECK_FALSE(cache.give_back());
+
+    // One that cannot remind is asked each time.
+    cache.set_reminder([]() noexcept {
+        ++reminders;
+        return false;
+    });
+    use(false);
+    use(false);
+    CHECK(reminders == 4);
+    cache.set_reminder(nullptr);
+    cache.trim();
+}
+
 }  // namespace bytes_test

@@ -30,11 +30,16 @@ public:
 
     // Keeps the storage, unless that is large.
     void reset() {
-        if (buffer_.capacity() > kept_storage) std::string{}.swap(buffer_);
+        drop_large_storage();
         if (buffer_.capacity() < usual_storage) buffer_.reserve(usual_storage);
         buffer_.assign(prefix, '\0');
         blobs_.clear();
         total_ = body_at_ = frame_end_ = header_at_ = blob_at_ = blob_offset_ = 0;
+    }
+
+    // Of a message that is not sent any more.
+    void drop_large_storage() noexcept {
+        if (buffer_.capacity() > kept_storage) std::string{}.swap(buffer_);
     }
 
     // To append the payload to.

@@ -356,6 +356,7 @@ private:
         channel_->send(message, lock);
         while (!message.done() && !channel_->broken()) wait_for_room(lock);
         if (!message.done()) channel_->release(message, lock);
+        message.drop_large_storage();  // it may be long until the next answer
     }
 
     // False: nothing can be sent any more.
