@@ -33,12 +33,14 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// Requests and responses go through the codec, and errors, deadlines and cancellation behave as
 /// with a `Worker`. What only a process can give is missing: a crash of the handler is a crash of
-/// this program; a handler that ignores `stop_requested()` cannot be ended, so that `stop()`,
-/// `kill()`, `restart()` and the destructor wait for it; and none of them may be called from within
-/// a handler.
+/// this program; a handler that ignores `stop_requested()` cannot be ended: `stop()`, `kill()`,
+/// `restart()` and the destructor wait for it as long as `StopPolicy` says, then leave its thread
+/// behind and say so in the output. Such a thread owns the handler and all else of Tether's that it
+/// uses; what the handler refers to must live on as well.
 ///
 /// **Options.** `name` (empty: "loopback"), `call_timeout`, `concurrency`, `max_message_bytes` and
-/// `output` (for `CallContext::log` alone) count; the others are checked and have no effect.
+/// `output` (for `CallContext::log` alone) and `stop` count; the others are checked and have no
+/// effect.
 ///
 /// **Threads.** As thread-safe as `Worker` is. The first call makes the handler, on the thread that
 /// makes the call, and starts `concurrency` threads on which requests are handled; one more, where
@@ -87,9 +89,9 @@ public:
     /// Cannot be assigned to.
     LoopbackWorker& operator=(LoopbackWorker&&) = delete;
 
-    /// As `stop()`: waits for handlers that run.
+    /// As `stop()`: waits for handlers that run, for a bounded time.
     ~LoopbackWorker() {
-        if (carrier_ != nullptr) carrier_->stop();
+        if (carrier_ != nullptr) carrier_->retire();
     }
 
     /// As `Worker::call`, with the errors that need no process: `timeout`, `cancelled`,

@@ -573,4 +573,32 @@ TEST_CASE("a request may have data members called timeout and idempotent") {
     CHECK(answer == 5);
 }
 
+TEST_CASE_METHOD(FreshStage, "a handler that never returns is left behind", "[loopback][F104]") {
+    const std::string way = GENERATE("stop", "kill", "restart", "destructor");
+    INFO(way);
+    std::atomic<int> texts{0};
+    tether::WorkerOptions options;
+    options.stop = {std::chrono::milliseconds{20}, std::chrono::milliseconds{20}};
+    options.output = tether::Output::to([&](const tether::LogRecord& record) {
+        if (record.text.find("did not return") != record.text.npos) ++texts;
+    });
+    std::atomic<bool> settled{false};
+    {
+        std::optional<Worker> worker{std::in_place, options};
+        worker->async_call(Wait{true}, [&](std::exception_ptr, bool) { settled = true; });
+        REQUIRE(stage().entered.wait_for(1));
+        if (way == "stop") worker->stop();
+        if (way == "kill") worker->kill();
+        if (way == "restart") worker->restart();
+        if (way == "destructor") worker.reset();
+        CHECK(texts == 1);
+        CHECK(stage().destroyed.value() == 0);
+        if (way == "kill" || way == "restart") CHECK(worker->call(Echo{"x"}) == "x");
+    }
+    // It owns what it uses until it returns after all.
+    stage().open.add();
+    CHECK(stage().destroyed.wait_for(way == "kill" || way == "restart" ? 2 : 1));
+    while (!settled) std::this_thread::yield();
+}
+
 }  // namespace loopback_worker_test

@@ -9,6 +9,7 @@
 #include <tether/detail/call_table.hpp>
 #include <tether/detail/error_category.hpp>
 #include <tether/detail/handler_box.hpp>
+#include <tether/detail/held_lock.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/remote_cause.hpp>
@@ -26,6 +27,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <system_error>
@@ -36,7 +38,9 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-class LoopbackCarrier final : public CallCarrier {
+// Its threads own it too, since one whose handler never returns is left behind.
+class LoopbackCarrier final : public CallCarrier,
+                              public std::enable_shared_from_this<LoopbackCarrier> {
     using Lock = std::unique_lock<std::mutex>;
 
 public:
@@ -44,7 +48,6 @@ public:
         : options_(std::move(options)), type_(type) {
         if (options_.name.empty()) options_.name = "loopback";
     }
-    ~LoopbackCarrier() override { stop(); }
 
     [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
 
@@ -99,7 +102,17 @@ public:
         if (queued || !only_unsent) give_up(call, errc::cancelled);
     }
 
-    // Ends all calls, waits for the handlers that run, destroys the handler.
+    // At the destructor of a LoopbackWorker, which may be part of the exit of the program.
+    void retire() noexcept {
+        const BoundedLocks bounded{std::chrono::milliseconds{500}};
+        try {
+            stop();
+        } catch (...) {  // held up, or no memory: its threads own what they use
+        }
+    }
+
+    // Ends all calls, waits for the handlers that run as long as StopPolicy says, destroys the
+    // handler.
     void stop() { end(errc::stopped, true); }
     void kill() { end(errc::worker_killed, false); }
     void restart() {
@@ -158,14 +171,19 @@ private:
         bool is_error = false;
     };
 
+    // Threads that end together. Of those that do not, nothing else is waited for.
+    struct Crew {
+        std::vector<std::thread> threads{};
+        std::size_t left = 0;  // threads that have not ended
+        bool ending = false;
+    };
+
     // What a process is to a Worker: a handler and all that runs in it.
     struct Generation {
         std::unique_ptr<AnyHandler> handler{};
         std::deque<std::shared_ptr<Job>> queue{};
         std::vector<std::shared_ptr<Job>> running{};
-        std::vector<std::thread> threads{};
         std::vector<const BlockingCall*> waiting{};  // of its handlers, to this worker
-        bool ending = false;
     };
 
     // What an exception must not leave behind: a call that lives no longer.
@@ -195,7 +213,7 @@ private:
             const auto stuck = std::count_if(others.begin(), others.end(), [](const auto* other) {
                 return !other->settled && !other->cancelled;
             });
-            if (static_cast<std::size_t>(stuck) + 1 == carrier.current_->threads.size()) {
+            if (static_cast<std::size_t>(stuck) + 1 == carrier.crew_->threads.size()) {
                 throw CallError(errc::would_deadlock,
                                 describe_call(call.info.request, carrier.name()) +
                                     ": a handler of this worker would wait for itself, as all "
@@ -264,19 +282,36 @@ private:
             }
             throw CallError(errc::start_failed, text);
         }
-        fresh->threads.reserve(options_.concurrency);
+        const auto crew = std::make_shared<Crew>();
+        crew->threads.reserve(options_.concurrency);
         try {
             for (unsigned i = 0; i < options_.concurrency; ++i) {
-                fresh->threads.emplace_back([this, fresh] { serve(*fresh); });
+                enlist(crew, [this, crew, generation = fresh]() mutable {
+                    serve(*generation, *crew);
+                    generation.reset();  // the last destroys the handler
+                });
             }
         } catch (const std::system_error& error) {  // the system has no more to give
-            if (fresh->threads.empty()) {
+            if (crew->threads.empty()) {
                 throw CallError(errc::start_failed,
                                 "worker \"" + name() + "\": start a thread: " + error.what(),
                                 nullptr, error.code());
             }
         }
         current_ = fresh;
+        crew_ = crew;
+    }
+
+    // With mutex_ held. Its last words are under mutex_, too.
+    template <class Work>
+    void enlist(const std::shared_ptr<Crew>& crew, Work work) {
+        crew->threads.emplace_back(
+            [self = shared_from_this(), crew, work = std::move(work)]() mutable {
+                work();
+                const Lock lock{self->mutex_};
+                --crew->left;
+            });
+        ++crew->left;
     }
 
     void settle(Call& call) {
@@ -303,18 +338,23 @@ private:
 
     // The keeper expires async calls, and runs stop callbacks, which are user code.
     void wake_keeper() {
-        if (!keeper_.joinable()) keeper_ = std::thread{[this] { keep_time(); }};
+        if (keeper_ == nullptr) {
+            const auto keeper = std::make_shared<Crew>();
+            keeper->threads.reserve(1);
+            enlist(keeper, [this, keeper] { keep_time(*keeper); });
+            keeper_ = keeper;
+        }
         changed_.notify_all();
     }
 
     // --- On a thread of its own
 
-    void serve(Generation& generation) {
+    void serve(Generation& generation, const Crew& crew) {
         served_by_this_thread() = &generation;
         Lock lock{mutex_};
         for (;;) {
-            changed_.wait(lock, [&] { return generation.ending || !generation.queue.empty(); });
-            if (generation.ending) return;
+            changed_.wait(lock, [&] { return crew.ending || !generation.queue.empty(); });
+            if (crew.ending) return;
             auto job = std::move(generation.queue.front());
             generation.queue.pop_front();
             generation.running.push_back(job);
@@ -364,12 +404,12 @@ private:
         settle(*call);
     }
 
-    void keep_time() {
+    void keep_time(const Crew& keeper) {
         const auto pending = [this](std::uint64_t number) {
             return calls_.find(number) != nullptr;
         };
         Lock lock{mutex_};
-        while (!keeper_ends_ || !stops_.empty()) {
+        while (!keeper.ending || !stops_.empty()) {
             auto stops = std::exchange(stops_, {});
             if (!stops.empty()) {
                 lock.unlock();
@@ -381,7 +421,7 @@ private:
                 if (call != nullptr) give_up(*call, errc::timeout);
             }
             const auto next = deadlines_.next(pending);
-            if (!stops_.empty() || keeper_ends_) continue;
+            if (!stops_.empty() || keeper.ending) continue;
             if (next == TimePoint::max()) {
                 changed_.wait(lock);
             } else {
@@ -391,33 +431,63 @@ private:
     }
 
     void end(errc cause, bool for_good) {
-        std::shared_ptr<Generation> ended;
-        std::thread keeper;
-        Lock lock{mutex_};
+        std::shared_ptr<Crew> crews[2];
+        auto lock = acquire(mutex_);
         stopped_ = stopped_ || for_good;
         if (current_ != nullptr) {
             for (auto* call : calls_.calls()) give_up(*call, cause);
-            current_->ending = true;
-            ended = std::exchange(current_, nullptr);
+            current_.reset();
+            crews[0] = std::exchange(crew_, nullptr);
         }
-        const bool ends_keeper = keeper_.joinable() && for_good;
-        if (ends_keeper) {
-            keeper_ends_ = true;
-            keeper = std::move(keeper_);
+        if (for_good) crews[1] = std::exchange(keeper_, nullptr);
+        for (const auto& crew : crews) {
+            if (crew != nullptr) crew->ending = true;
         }
         changed_.notify_all();
         ++ending_;
-        lock.unlock();
-        if (ended != nullptr) {
-            for (auto& thread : ended->threads) thread.join();
-        }
-        if (keeper.joinable()) keeper.join();
-        ended.reset();
-        lock.lock();
-        if (ends_keeper) keeper_ends_ = false;
+        wait_for_the_end_of(crews, lock);
         --ending_;
         changed_.notify_all();
-        changed_.wait(lock, [&] { return ending_ == 0; });
+        wait_until_changed(changed_, lock, [&] { return ending_ == 0; });
+    }
+
+    // As long as a Worker would wait; then the threads that have not ended are left behind. By
+    // sleeping, since a condition variable may trust a clock that stands still.
+    void wait_for_the_end_of(std::span<const std::shared_ptr<Crew>> crews, Lock& lock) {
+        const auto left = [&] {
+            std::size_t sum = 0;
+            for (const auto& crew : crews) sum += crew != nullptr ? crew->left : 0;
+            return sum;
+        };
+        WaitClock clock;
+        const auto drained = deadline_after(clock.now(), options_.stop.drain);
+        const auto deadline = deadline_after(drained, options_.stop.terminate);
+        Duration pause = std::chrono::microseconds{20};
+        while (left() != 0 && clock.now() < deadline) {
+            lock.unlock();
+            std::this_thread::sleep_for(pause);
+            clock.slept(pause);
+            pause = std::min<Duration>(2 * pause, std::chrono::milliseconds{1});
+            lock.lock();
+        }
+        const auto behind = left();
+        lock.unlock();
+        for (const auto& crew : crews) {
+            if (crew == nullptr) continue;
+            for (auto& thread : crew->threads) {
+                if (behind == 0) {
+                    thread.join();
+                } else {
+                    thread.detach();
+                }
+            }
+        }
+        if (behind != 0) {
+            say(Severity::warning, name() + ": " + std::to_string(behind) +
+                                       " of its threads did not end, since a handler or a stop "
+                                       "callback did not return, and are left behind");
+        }
+        lock.lock();
     }
 
     void say(Severity severity, std::string_view text) const {
@@ -444,10 +514,10 @@ private:
     std::shared_ptr<Generation> current_;
     CallTable<Call> calls_;
     Deadlines deadlines_;
-    std::thread keeper_;
+    std::shared_ptr<Crew> crew_;           // of the current generation
+    std::shared_ptr<Crew> keeper_;         // one thread
     std::vector<std::stop_source> stops_;  // to be requested by the keeper
-    bool keeper_ends_ = false;
-    int ending_ = 0;  // threads inside end()
+    int ending_ = 0;                       // threads inside end()
     bool stopped_ = false;
     std::uint64_t generation_ = 0;
 };
