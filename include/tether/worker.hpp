@@ -200,6 +200,10 @@ public:
     /// `errc::worker_killed`. The next call starts another, and this counts as no crash; a worker
     /// that was stopped stays so. Nothing happens without a process. To be called and throws as
     /// `stop()`.
+    ///
+    /// Where this process may not signal the worker any more (after `setuid`, in a sandbox), its
+    /// control channel is closed instead, and it ends itself. One that does not end for some
+    /// seconds is given up, by `stop()` as well: `ExitReport::left_behind` and `note` say why.
     void kill() { supervisor()->kill(); }
 
     /// Stops the process as `stop()` does, forgets earlier crashes, and starts a new one. Calls
