@@ -104,6 +104,11 @@ private:
         return true;
     }
 
+    // What the kernel does not tell, the secret must.
+    [[nodiscard]] bool may_be_parent(const PeerIdentity& peer) const noexcept {
+        return peer == parent_ || peer == PeerIdentity{} || parent_ == PeerIdentity{};
+    }
+
     void accept_one() {
         const int fd = retry([&] { return ::accept(connection_.get(), nullptr, nullptr); });
         if (fd == -1) {
@@ -120,7 +125,7 @@ private:
         }
         refused_ = 0;
         Descriptor socket = take_inherited(fd);
-        if (bootstrap_.verify_peer && peer_identity(socket.get()) != parent_) return;
+        if (bootstrap_.verify_peer && !may_be_parent(peer_identity(socket.get()))) return;
         tune_connection(socket.get(), !bootstrap_.verify_peer);
         if (candidates_.size() == max_candidates) candidates_.erase(candidates_.begin());
         candidates_.push_back(candidate(std::move(socket)));

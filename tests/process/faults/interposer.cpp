@@ -1,15 +1,15 @@
 // Makes system calls fail, in a program that knows nothing of it: loaded by LD_PRELOAD, in front of
 // the C library. It is told by the environment:
 //
-//   TETHER_TEST_FAULT      parent|worker|both:function[/command]:n[-m]|always:errno|short, several
-//                          with a comma between
+//   TETHER_TEST_FAULT      parent|worker|both:function[/command]:n|n-m|n-:errno|short, several with
+//                          a comma between; "n-" is for good
 //   TETHER_TEST_FAULT_DIR  a directory for counts.parent and counts.worker (how often each function
 //                          and command was called, in the order of functions.hpp) and fired (what
 //                          was made to fail)
 //
 // Only calls from the program's own code count, Tether's and Asio's inlined code among it: not
-// those of other libraries. Of several workers only the first is meant by a number, and its
-// successors find all in order; "always" means each of them.
+// those of other libraries. Of several workers only the first is meant, and its successors
+// find all in order; but what is for good is so from their beginning.
 
 #include <atomic>
 #include <cerrno>
@@ -41,7 +41,7 @@ constexpr int transfer_one_byte = -1;
 
 struct Rule {
     int target = -1;  // a function or a command
-    bool always = false;
+    bool for_good = false;
     unsigned first = 0;
     unsigned last = 0;
     int error = 0;
@@ -68,7 +68,7 @@ int index_of(const char* name) {
     return -1;
 }
 
-// "function[/command]:n[-m]|always:errno|short", without the side.
+// "function[/command]:n|n-m|n-:errno|short", without the side.
 Rule parse_rule(char* text) {
     Rule rule;
     char* rest = nullptr;
@@ -78,11 +78,11 @@ Rule parse_rule(char* text) {
     if (name == nullptr || range == nullptr || error == nullptr) std::abort();
     rule.target = index_of(name);
     if (rule.target == -1) std::abort();
-    rule.always = std::strcmp(range, "always") == 0;
     char* end = nullptr;
     rule.first = static_cast<unsigned>(std::strtoul(range, &end, 10));
     rule.last =
         *end == '-' ? static_cast<unsigned>(std::strtoul(end + 1, nullptr, 10)) : rule.first;
+    rule.for_good = *end == '-' && end[1] == '\0';
     rule.error = std::strcmp(error, "short") == 0 ? transfer_one_byte : std::atoi(error);
     return rule;
 }
@@ -189,7 +189,8 @@ long place_of(const char* path) {
 
 bool is_meant(const Rule& rule, int target, unsigned number) {
     if (target == -1 || rule.target != target) return false;
-    return rule.always || (number != 0 && number >= rule.first && number <= rule.last);
+    if (rule.for_good) return number == 0 || number >= rule.first;
+    return number >= rule.first && number <= rule.last;
 }
 
 // 0: nothing; transfer_one_byte; or the error to fail with.

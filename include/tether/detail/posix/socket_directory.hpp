@@ -92,11 +92,12 @@ private:
         std::string path_;
     };
 
-    // Takes the lock, unless the directory was removed, or locked by a cleaner, right before.
-    static bool lock(int fd) noexcept {
+    // Takes the lock. ESTALE: the directory was removed, or locked by a cleaner, right before.
+    static int lock(int fd) noexcept {
         struct ::stat status {};
-        return ::flock(fd, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd, &status) == 0 &&
-               status.st_nlink != 0;
+        if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? ESTALE : errno;
+        if (::fstat(fd, &status) != 0) return errno;
+        return status.st_nlink != 0 ? 0 : ESTALE;
     }
 
     // 0, or the error number; ESTALE when the start of another worker took it for abandoned,
@@ -109,7 +110,7 @@ private:
         const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd == -1 && errno == ENOENT) return ESTALE;
         auto directory = Descriptor::adopt(fd, "open " + path);
-        if (!lock(directory.get())) return ESTALE;
+        if (const int error = lock(directory.get()); error != 0) return error;
         made_ = std::move(made);
         directory_ = std::move(directory);
         return 0;
@@ -131,7 +132,7 @@ private:
             ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
         struct ::stat status {};
         if (!directory || ::fstat(directory.get(), &status) != 0) return;
-        if (status.st_uid != ::geteuid() || !lock(directory.get())) return;
+        if (status.st_uid != ::geteuid() || lock(directory.get()) != 0) return;
         ::unlinkat(directory.get(), socket_name, 0);
         ::rmdir(path.c_str());
     }
