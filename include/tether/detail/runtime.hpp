@@ -84,7 +84,8 @@ inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLad
         });
         if (left.empty() || now >= give_up) return;
         std::erase_if(left, [&](Ending& ending) {
-            auto& [process, ladder] = ending;
+            auto* const process = ending.process;
+            auto& ladder = ending.ladder;
             return or_held_up([&] {
                 if (now >= limit) ladder.hurry();
                 if (!process->take_step(ladder.advance(now))) ladder.refused();
