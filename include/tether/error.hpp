@@ -3,6 +3,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/error_category.hpp>
+#include <tether/detail/printable.hpp>
 #include <tether/errc.hpp>
 #include <tether/exit_status.hpp>
 
@@ -63,7 +64,7 @@ public:
     CallError(std::error_code code, std::string text,
               std::shared_ptr<const ExitReport> report = nullptr, std::error_code system_code = {})
         : std::system_error(code),
-          text_(std::make_shared<const std::string>(std::move(text))),
+          text_(std::make_shared<const std::string>(detail::printable(std::move(text)))),
           report_(std::move(report)),
           system_code_(system_code) {}
 
@@ -72,7 +73,9 @@ public:
               std::error_code system_code = {})
         : CallError(make_error_code(cause), std::move(text), std::move(report), system_code) {}
 
-    /// What happened, in words. Valid as long as a copy of this exception lives.
+    /// What happened, in words: UTF-8 in one or more lines. Zero bytes, control characters and what
+    /// is no UTF-8 show as `\x1b`. The bytes as they came are in `ExitReport::stderr_tail` and
+    /// `RemoteError::causes()`. Valid as long as a copy of this exception lives.
     [[nodiscard]] const char* what() const noexcept override { return text_->c_str(); }
 
     /// How the worker process ended, where its end is the reason; null otherwise. Valid as long as
@@ -125,8 +128,8 @@ private:
 /// for a `std::bad_alloc`: the worker is replaced.
 class HandlerError : public std::runtime_error {
 public:
-    /// Any code and any bytes. What is over `WorkerOptions::max_message_bytes` together with the
-    /// rest of the error is cut.
+    /// Any code and any bytes, each cut after 1 MiB. What is over
+    /// `WorkerOptions::max_message_bytes` together with the rest of the error is cut.
     HandlerError(std::string code, const std::string& message)
         : std::runtime_error(message),
           code_(std::make_shared<const std::string>(std::move(code))) {}

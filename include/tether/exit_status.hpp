@@ -3,6 +3,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/exit_words.hpp>
+#include <tether/detail/printable.hpp>
 #include <tether/limits.hpp>
 
 #include <chrono>
@@ -121,7 +122,8 @@ struct ExitReport {
     std::vector<CallInFlight> calls_in_flight{};
 };
 
-/// A short paragraph that a tool can show its user as it is, without a newline at the end.
+/// A short paragraph that a tool can show its user as it is, without a newline at the end. What is
+/// not printable in it shows as `\x1b`; `ExitReport::stderr_tail` has the bytes as they came.
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
     std::string text = "worker \"" + report.worker + "\"";
     if (report.never_ready) {
@@ -146,7 +148,7 @@ struct ExitReport {
     if (!report.stderr_tail.empty()) {
         text += "\n  last of its stderr:" + detail::quote_lines(report.stderr_tail);
     }
-    return text;
+    return detail::printable(std::move(text));
 }
 
 TETHER_NAMESPACE_END

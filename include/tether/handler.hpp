@@ -90,8 +90,10 @@ private:
 /// `StopPolicy::drain` and `terminate`, or `WorkerOptions::orphan_grace`, give.
 ///
 /// **Errors.** Whatever `handle` throws becomes a `RemoteError` of that call, with what it was
-/// nested in; throw `HandlerError` to give it a code. The worker goes on, but for `std::bad_alloc`,
-/// after which it is replaced.
+/// nested in; throw `HandlerError` to give it a code. Each text is cut after 1 MiB, and a null
+/// `what()` is an empty text. The worker goes on, except after `std::bad_alloc`: then it is
+/// replaced. `pthread_exit` in a handler is answered with an error, too, and ends the worker with
+/// whatever else it was doing. A `what()` that throws ends the worker, since it is `noexcept`.
 ///
 /// **Threads.** With `WorkerOptions::concurrency` 1 (the default) everything runs on the thread
 /// that called `serve_if_worker`, the main one; with more, `handle` is called from that many
@@ -106,7 +108,8 @@ public:
     Handler() { static_assert(detail::check_protocol<P>()); }
     Handler(const Handler&) = delete;
     Handler& operator=(const Handler&) = delete;
-    virtual ~Handler() = default;
+    /// A destructor that throws becomes a line on stderr and an exit code of 1.
+    virtual ~Handler() noexcept(false) = default;
 };
 
 TETHER_NAMESPACE_END

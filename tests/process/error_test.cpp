@@ -327,6 +327,41 @@ TEST_CASE("what a handler throws arrives", "[process][error][F17][F80]") {
     CHECK(worker.generation() == 1);
 }
 
+TEST_CASE("what is hardly an exception is one error, too", "[process][error][F94]") {
+    const Census census;
+    auto options = options_for();
+    options.concurrency = GENERATE(1U, 3U);
+    TestWorker worker{options};
+    const auto causes = [&](const std::string& kind) {
+        try {
+            worker.call(Throw{kind});
+        } catch (const RemoteError& error) {
+            return error.causes();
+        }
+        FAIL("no RemoteError for " << kind);
+        throw std::logic_error("not reached");
+    };
+    CHECK(causes("null").at(0).message.empty());
+    CHECK(causes("enormous").at(0).message == std::string(std::size_t{1} << 20, 'e'));
+    CHECK(worker.call(Add{1, 2}) == 3);
+    CHECK(worker.generation() == 1);
+    // That one cannot go on. The answer comes first.
+    CHECK(contains(causes("end_thread").at(0).message, "ended its thread"));
+    CHECK(eventually([&] { return worker.last_exit().has_value(); }, patience));
+    CHECK(worker.last_exit()->status == tether::ExitStatus::exited(1));
+    CHECK(worker.call(Add{1, 2}) == 3);
+}
+
+TEST_CASE("a handler whose destructor throws ends its worker in order", "[process][error][F94]") {
+    const Census census;
+    TestWorker worker{options_for({"throw-in-destructor"})};
+    worker.call(Nothing{});
+    worker.stop();
+    REQUIRE(worker.last_exit().has_value());
+    CHECK(worker.last_exit()->status == tether::ExitStatus::exited(1));
+    CHECK(contains(worker.last_exit()->stderr_tail, "destructor threw: it is not done"));
+}
+
 TEST_CASE("a value that cannot be encoded or decoded", "[process][error][F17]") {
     const Census census;
     TestWorker worker{options_for(each_transport())};

@@ -32,10 +32,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -200,6 +202,10 @@ int freeze_other_threads() {
 
 // --- What else handlers do
 
+struct NullText : std::exception {
+    [[nodiscard]] const char* what() const noexcept override { return nullptr; }
+};
+
 [[noreturn]] void throw_as_told(const std::string& kind) {
     if (kind == "handler_error") throw tether::HandlerError("no_file", "a file name is needed");
     if (kind == "system") {
@@ -217,6 +223,9 @@ int freeze_other_threads() {
         }
     }
     if (kind == "int") throw 42;
+    if (kind == "null") throw NullText{};
+    if (kind == "end_thread") ::pthread_exit(nullptr);
+    if (kind == "enormous") throw std::runtime_error(std::string(std::size_t{64} << 20, 'e'));
     if (kind == "bad_alloc") throw std::bad_alloc{};
     if (kind == "not_utf8") throw std::runtime_error("bytes \xff\xfe\x80 of \xc3");
     if (kind == "long") throw std::runtime_error(std::string(1'000'000, 'e'));
@@ -261,6 +270,24 @@ void write_all(int fd, std::string_view text) {
     }
 }
 
+// Forks. What the copy does: return, throw, exit, end_thread, terminate (by SIGTERM), or use
+// `stop_token` and return. Answers with the status that it ended with; 1 in the copy.
+template <class Use>
+std::int64_t meddle_in_copy(const std::string& what, Use use_stop_token) {
+    const auto copy = ::fork();
+    if (copy != 0) {
+        int status = -1;
+        ::waitpid(copy, &status, 0);
+        return status;
+    }
+    if (what == "throw") throw std::runtime_error("in the copy");
+    if (what == "exit") std::exit(7);
+    if (what == "end_thread") ::pthread_exit(nullptr);
+    if (what == "terminate") ::raise(SIGTERM);
+    if (what == "stop_token") use_stop_token();
+    return 1;
+}
+
 class Misbehaving final : public tether::Handler<TestProtocol> {
 public:
     Misbehaving() {
@@ -283,6 +310,7 @@ public:
             while (!gate.wait_open(1min)) {
             }
         }
+        if (argument(0) == "throw-in-destructor") throw std::runtime_error("it is not done");
         if (argument(0) == "print-in-destructor") {
             std::puts("on stdout, from the destructor");
             std::fputs("on stderr, from the destructor", stderr);
@@ -430,6 +458,9 @@ public:
             take_descriptors(request.kind);
             call.log(tether::Severity::info, "taken");
             return 1;
+        }
+        if (request.kind.starts_with("copy_")) {
+            return meddle_in_copy(request.kind.substr(5), [&] { std::ignore = call.stop_token(); });
         }
         meddle(request.kind, call.id());
         return 1;

@@ -212,7 +212,8 @@ struct Who {
 
 /// Writes to the connection behind Tether's back. kind: garbage, wrong_number, twice, wrong_type,
 /// wrong_frame, huge, half, close, good_good_bad, answer_next. Answers 1. Or takes descriptors from
-/// it, then logs "taken": take_all, take_stderr; with " FILE" that file gets their numbers.
+/// it, then logs "taken": take_all, take_stderr; with " FILE" that file gets their numbers. Or
+/// forks: copy_ and what the copy does, which its handler knows.
 struct Meddle {
     static constexpr std::string_view name = "meddle";
     using Response = std::int64_t;

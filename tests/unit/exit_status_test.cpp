@@ -1,3 +1,5 @@
+#include <tether/detail/printable.hpp>
+#include <tether/error.hpp>
 #include <tether/exit_status.hpp>
 
 #include <chrono>
@@ -79,6 +81,37 @@ TEST_CASE("a report in words says only what is known", "[F82]") {
     report.stderr_tail = "no newline";
     CHECK(contains(to_string(report), "\n  | no newline"));
     CHECK(to_string(report).back() == 'e');
+}
+
+TEST_CASE("a report in words is printable, whatever a worker has written", "[F98]") {
+    ExitReport report;
+    report.worker = "lint";
+    report.stderr_tail = std::string{"a\0b\x1b[2J\r\n\ttab \xc3\xa4 \xff\xc3\nlast words", 29};
+    const auto raw = report.stderr_tail;
+    CHECK(contains(to_string(report),
+                   "  | a\\x00b\\x1b[2J\\x0d\n  | \ttab \xc3\xa4 \\xff\\xc3\n  | last words"));
+    CHECK(report.stderr_tail == raw);
+    CHECK(to_string(report).find('\0') == std::string::npos);
+}
+
+TEST_CASE("the text of an error does not end at a zero byte", "[F98]") {
+    const tether::RemoteError error{std::string{"a\0b", 3}, {{"code", std::string{"a\0b", 3}}}};
+    CHECK(error.what() == std::string{"a\\x00b"});
+    CHECK(error.message() == std::string{"a\0b", 3});
+}
+
+TEST_CASE("what is printable", "[F98]") {
+    using tether::detail::printable;
+    CHECK(printable("plain\n\t~") == "plain\n\t~");
+    CHECK(printable("\x7f") == "\\x7f");
+    CHECK(printable("\xe2\x82\xac \xf0\x9f\x98\x80") == "\xe2\x82\xac \xf0\x9f\x98\x80");
+    CHECK(printable("\xc2\x9b") == "\\xc2\\x9b");                    // a terminal's command
+    CHECK(printable("\xe2\x80\xae") == "\\xe2\\x80\\xae");           // right to left from here
+    CHECK(printable("\xc0\x80") == "\\xc0\\x80");                    // overlong
+    CHECK(printable("\xe0\x80\x80") == "\\xe0\\x80\\x80");           // overlong
+    CHECK(printable("\xed\xa0\x80") == "\\xed\\xa0\\x80");           // a surrogate
+    CHECK(printable("\xf4\x90\x80\x80") == "\\xf4\\x90\\x80\\x80");  // beyond Unicode
+    CHECK(printable("\xe2\x82") == "\\xe2\\x82");                    // cut
 }
 
 }  // namespace exit_status_test

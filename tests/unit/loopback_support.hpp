@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -15,6 +16,8 @@
 #include <string_view>
 #include <system_error>
 #include <vector>
+
+#include <pthread.h>
 
 #include "support/latch.hpp"
 
@@ -120,6 +123,10 @@ struct FreshStage {
     FreshStage() { stage().reset(); }
 };
 
+struct NullText : std::exception {
+    [[nodiscard]] const char* what() const noexcept override { return nullptr; }
+};
+
 template <class C>
 class HandlerWith final : public tether::Handler<ProtocolWith<C>> {
 public:
@@ -139,6 +146,8 @@ private:
     void handle(const Fail& request, Call<Fail>&) override {
         if (request.how == "std") throw std::runtime_error("a plain one");
         if (request.how == "int") throw 42;
+        if (request.how == "null") throw NullText{};
+        if (request.how == "end_thread") ::pthread_exit(nullptr);
         if (request.how == "bad_alloc") throw std::bad_alloc{};
         if (request.how == "not UTF-8") throw std::runtime_error("\xff\xfe");
         if (request.how == "handler") throw tether::HandlerError("no_file", "a file is needed");

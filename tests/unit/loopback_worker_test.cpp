@@ -542,6 +542,22 @@ TEST_CASE_METHOD(FreshStage, "a worker that is ref'd keeps run() alive, until it
     CHECK_FALSE(worker.stop());
 }
 
+TEST_CASE("what is hardly an exception is one error of a loopback worker, too", "[F94]") {
+    Worker worker;
+    const auto message = [&](const std::string& how) {
+        try {
+            worker.call(Fail{how});
+        } catch (const tether::RemoteError& error) {
+            return error.message();
+        }
+        FAIL("no RemoteError for " << how);
+        return std::string{};
+    };
+    CHECK(message("null").empty());
+    CHECK(contains(message("end_thread"), "ended its thread"));
+    CHECK(worker.call(Echo{"after"}) == "after");
+}
+
 TEST_CASE("a codec that throws what is no exception gives a codec error") {
     asio::io_context context;
     OddWorker worker{context};

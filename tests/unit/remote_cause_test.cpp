@@ -50,6 +50,19 @@ TEST_CASE("each kind of exception has its code", "[F17][F80]") {
     CHECK(describe_chain(nullptr).empty());
 }
 
+TEST_CASE("any text of an exception can be described", "[F94]") {
+    struct Null : std::exception {
+        [[nodiscard]] const char* what() const noexcept override { return nullptr; }
+    };
+    CHECK(chain_of([] { throw Null{}; }).at(0).message.empty());
+    const std::string enormous(std::size_t{3} << 20, 'e');
+    const auto cut = enormous.substr(0, std::size_t{1} << 20);
+    CHECK(chain_of([&] { throw std::runtime_error(enormous); }).at(0).message == cut);
+    const auto own = chain_of([&] { throw tether::HandlerError(enormous, enormous); });
+    CHECK(own.at(0).code == cut);
+    CHECK(own.at(0).message == cut);
+}
+
 TEST_CASE("nested exceptions are followed, outermost first", "[F80]") {
     const auto chain = chain_of([] {
         try {

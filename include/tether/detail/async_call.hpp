@@ -8,6 +8,7 @@
 #include <tether/detail/payload.hpp>
 #include <tether/detail/pending_list.hpp>
 #include <tether/detail/runtime.hpp>
+#include <tether/detail/thrown.hpp>
 #include <tether/detail/turn.hpp>
 #include <tether/detail/work_hold.hpp>
 #include <tether/protocol.hpp>
@@ -48,17 +49,6 @@ inline std::string describe_call(std::string_view request, const std::string& wo
     return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
 }
 
-// The text of the exception that is being handled.
-inline std::string describe_current() {
-    try {
-        throw;
-    } catch (const std::exception& error) {
-        return error.what();
-    } catch (...) {
-        return "an exception that is no std::exception";
-    }
-}
-
 // The exception that is being handled, as an error of a call.
 inline CallError current_call_error(const std::string& where) {
     try {
@@ -77,6 +67,8 @@ typename R::Response take_response(Outcome& outcome, const Where& where) {
     if constexpr (!std::is_void_v<typename R::Response>) {
         try {
             return decode_payload<CodecOf<P>, typename R::Response>(outcome.bytes(), outcome.blobs);
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
             throw CallError(errc::codec,
                             where() + ": the response could not be decoded: " + describe_current());

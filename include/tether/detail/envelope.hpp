@@ -47,6 +47,8 @@ struct ErrorAnswer {
     }
 
     static ErrorAnswer decode(std::string_view bytes) {
+        // A handler's error, without the memory to describe it.
+        if (bytes.empty()) return {errc::handler, {}, {{"bad_alloc", "out of memory"}}};
         BinaryReader in{bytes};
         ErrorAnswer result;
         result.cause = static_cast<errc>(in.number<std::uint32_t>());

@@ -9,6 +9,8 @@
 #include <tether/detail/handles.hpp>
 #include <tether/detail/payload.hpp>
 #include <tether/detail/protocol_check.hpp>
+#include <tether/detail/remote_cause.hpp>
+#include <tether/detail/thrown.hpp>
 #include <tether/handler.hpp>
 #include <tether/protocol.hpp>
 
@@ -51,10 +53,23 @@ public:
     AnyHandler() = default;
     AnyHandler(const AnyHandler&) = delete;
     AnyHandler& operator=(const AnyHandler&) = delete;
-    virtual ~AnyHandler() = default;
+    // As the handler's; destroy_handler catches what it throws.
+    virtual ~AnyHandler() noexcept(false) = default;
     virtual bool dispatch(std::size_t index, std::string_view payload, std::span<Bytes> blobs,
                           CallControl& control, Responder& responder) = 0;
 };
+
+// What its destructor has thrown, in words; mostly nothing.
+inline std::string destroy_handler(std::unique_ptr<AnyHandler> handler) {
+    try {
+        delete handler.release();
+        return {};
+    } catch (ForcedUnwind&) {
+        throw;
+    } catch (...) {
+        return "has a handler whose destructor threw: " + describe_thrown_in_words();
+    }
+}
 
 struct HandlerType {
     std::string_view protocol;
@@ -106,11 +121,11 @@ private:
             return decode_payload<CodecOf<P>, R>(payload, blobs);
         } catch (const std::bad_alloc&) {
             throw;
-        } catch (const std::exception& error) {
-            throw CodecFailure("request \"" + std::string{R::name} +
-                               "\" could not be decoded: " + error.what());
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
-            throw CodecFailure("request \"" + std::string{R::name} + "\" could not be decoded");
+            throw CodecFailure("request \"" + std::string{R::name} +
+                               "\" could not be decoded: " + describe_current());
         }
     }
 
@@ -120,12 +135,11 @@ private:
             encode_payload<CodecOf<P>>(response, responder.payload(), responder.blobs());
         } catch (const std::bad_alloc&) {
             throw;
-        } catch (const std::exception& error) {
-            throw CodecFailure("the response to \"" + std::string{name} +
-                               "\" could not be encoded: " + error.what());
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
             throw CodecFailure("the response to \"" + std::string{name} +
-                               "\" could not be encoded");
+                               "\" could not be encoded: " + describe_current());
         }
     }
 

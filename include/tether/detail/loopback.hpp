@@ -180,10 +180,33 @@ private:
 
     // What a process is to a Worker: a handler and all that runs in it.
     struct Generation {
+        Generation() = default;
+        Generation(const Generation&) = delete;
+        Generation& operator=(const Generation&) = delete;
+        ~Generation() {
+            const auto failure = destroy_handler(std::move(handler));
+            if (failure.empty()) return;
+            std::fprintf(stderr, "tether: a LoopbackWorker %s\n", failure.c_str());
+        }
+
         std::unique_ptr<AnyHandler> handler{};
         std::deque<std::shared_ptr<Job>> queue{};
         std::vector<std::shared_ptr<Job>> running{};
         std::vector<const BlockingCall*> waiting{};  // of its handlers, to this worker
+    };
+
+    // A thread ends, by whatever way.
+    struct Leaves {
+        Leaves(LoopbackCarrier& the_carrier, Crew& the_crew) noexcept
+            : carrier(the_carrier), crew(the_crew) {}
+        Leaves(const Leaves&) = delete;
+        Leaves& operator=(const Leaves&) = delete;
+        ~Leaves() {
+            const Lock lock{carrier.mutex_};
+            --crew.left;
+        }
+        LoopbackCarrier& carrier;
+        Crew& crew;
     };
 
     // What an exception must not leave behind: a call that lives no longer.
@@ -275,12 +298,12 @@ private:
         auto fresh = std::make_shared<Generation>();
         try {
             fresh->handler = type_.make();
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
-            std::string text = "worker \"" + name() + "\": its handler's constructor threw";
-            for (const auto& cause : describe_chain(std::current_exception())) {
-                text += ": " + cause.message;
-            }
-            throw CallError(errc::start_failed, text);
+            throw CallError(errc::start_failed, "worker \"" + name() +
+                                                    "\": its handler's constructor threw: " +
+                                                    describe_thrown_in_words());
         }
         const auto crew = std::make_shared<Crew>();
         crew->threads.reserve(options_.concurrency);
@@ -307,9 +330,8 @@ private:
     void enlist(const std::shared_ptr<Crew>& crew, Work work) {
         crew->threads.emplace_back(
             [self = shared_from_this(), crew, work = std::move(work)]() mutable {
+                const Leaves leaves{*self, *crew};
                 work();
-                const Lock lock{self->mutex_};
-                --crew->left;
             });
         ++crew->left;
     }
@@ -361,11 +383,24 @@ private:
             watch_overrun(*job);
             lock.unlock();
             Answer answer;
-            handle(*generation.handler, *job, answer);
-            lock.lock();
-            std::erase(generation.running, job);
-            deliver(*job, answer);
+            try {
+                handle(*generation.handler, *job, answer);
+            } catch (ForcedUnwind&) {  // this thread ends, but not before it is not needed
+                refuse(answer, {errc::handler, {}, describe_ended_thread()});
+                finish(generation, job, answer, lock);
+                lock.unlock();
+                serve(generation, crew);
+                throw;
+            }
+            finish(generation, job, answer, lock);
         }
+    }
+
+    void finish(Generation& generation, const std::shared_ptr<Job>& job, Answer& answer,
+                Lock& lock) {
+        lock.lock();
+        std::erase(generation.running, job);
+        deliver(*job, answer);
     }
 
     void watch_overrun(Job& job) {
@@ -377,21 +412,33 @@ private:
     }
 
     void handle(AnyHandler& handler, Job& job, Answer& answer) const {
-        const auto refuse = [&](const ErrorAnswer& error) {
-            answer.is_error = true;
-            answer.bytes.clear();
-            answer.copies.clear();
-            error.append_to(answer.bytes);
-        };
         try {
             handler.dispatch(job.index, job.payload, job.blobs, job, answer);
             if (answer.size() > options_.max_message_bytes) {
-                refuse({errc::message_too_large, "the response is over max_message_bytes", {}});
+                refuse(answer,
+                       {errc::message_too_large, "the response is over max_message_bytes", {}});
             }
         } catch (const CodecFailure& failure) {
-            refuse({errc::codec, failure.what(), {}});
+            refuse(answer, {errc::codec, failure.what(), {}});
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
-            refuse({errc::handler, {}, describe_chain(std::current_exception())});
+            refuse_thrown(answer);
+        }
+    }
+
+    static void refuse(Answer& answer, const ErrorAnswer& error) {
+        answer.is_error = true;
+        answer.bytes.clear();
+        answer.copies.clear();
+        error.append_to(answer.bytes);
+    }
+
+    static void refuse_thrown(Answer& answer) noexcept {
+        try {
+            refuse(answer, {errc::handler, {}, describe_thrown()});
+        } catch (...) {  // no memory: an error without words
+            answer.bytes.clear();
         }
     }
 

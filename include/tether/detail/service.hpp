@@ -134,6 +134,7 @@ private:
         std::string& payload() override { return answer_.payload(); }
         std::vector<const Bytes*>& blobs() override { return answer_.blobs(); }
         void send() override {
+            ForkedCopy::end_here();
             if (is_cut_short()) return;
             if (answer_.content_size() > service_.max_message_bytes_ ||
                 answer_.blobs().size() > MessageHead::max_blobs) {
@@ -148,6 +149,7 @@ private:
             finish(FrameType::response);
         }
         void send_error(const ErrorAnswer& error) {
+            ForkedCopy::end_here();
             if (!is_cut_short()) answer(error);
         }
 
@@ -249,6 +251,7 @@ private:
         } catch (const std::bad_alloc&) {
             exhausted_ = true;
         }
+        ForkedCopy::end_here();
         // The others must not wait for what will not come.
         ::shutdown(channel_->fd(), SHUT_RD);
     }
@@ -339,8 +342,14 @@ private:
             }
         } catch (const CodecFailure& failure) {
             call.send_error({errc::codec, failure.what(), {}});
+        } catch (ForcedUnwind&) {  // never leaves here: the main thread cannot end alone
+            call.send_error({errc::handler, {}, describe_ended_thread()});
+            flush();
+            std::fflush(stdout);
+            kill_descendants();
+            end_at_once(1);
         } catch (...) {
-            call.send_error({errc::handler, {}, describe_chain(std::current_exception())});
+            call.send_error({errc::handler, {}, describe_thrown()});
         }
     }
 
@@ -361,6 +370,7 @@ private:
 
     // False: nothing can be sent any more.
     bool flush() {
+        ForkedCopy::end_here();
         Lock lock{writing_};
         channel_->flush(lock);
         while (channel_->has_output()) wait_for_room(lock);
@@ -405,6 +415,7 @@ private:
     // --- The helper: stop callbacks, and answers that wait for a slow handler
 
     void ensure_helper() {
+        if (ForkedCopy::here()) return;  // it would send what was held back
         const std::scoped_lock lock{helper_mutex_};
         if (helper_.joinable()) return;
         const AllSignalsBlocked blocked;

@@ -7,6 +7,7 @@
 #include <tether/detail/payload.hpp>
 #include <tether/detail/request_traits.hpp>
 #include <tether/detail/supervisor.hpp>
+#include <tether/detail/thrown.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
@@ -42,6 +43,8 @@ void encode_request(const R& request, OutgoingMessage& message, const Where& whe
                     std::uint64_t max_message_bytes) {
     try {
         encode_payload<CodecOf<P>>(request, message.payload(), message.blobs());
+    } catch (ForcedUnwind&) {
+        throw;
     } catch (...) {
         throw CallError(errc::codec,
                         where() + ": the request could not be encoded: " + describe_current());
@@ -93,6 +96,8 @@ public:
         const auto where = [&] { return describe_call(R::name, carrier_->name()); };
         try {
             encode_request<P>(op->request(), op->message, where, max_message_bytes);
+        } catch (ForcedUnwind&) {
+            throw;
         } catch (...) {
             return op->fail(current_call_error(where()));
         }

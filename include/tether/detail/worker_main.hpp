@@ -52,6 +52,7 @@ public:
         const auto identity = peer_identity(control.get());
         static_cast<void>(GivenStderr::instance());
 
+        ForkedCopy::watch();
         adopt_descendants();
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
         // Watches until the very end, longer than any scope.
@@ -65,6 +66,7 @@ public:
         guard_->look_after_memory();
 
         const int exit_code = serve(std::move(connection), identity);
+        ForkedCopy::end_here();
         std::fflush(stdout);
         // A parent that is there kills the group itself.
         if (!kill_descendants() && guard_->is_orphaned()) end_with_all_descendants();
@@ -127,15 +129,29 @@ private:
         std::unique_ptr<AnyHandler> handler;
         try {
             handler = type->make();
+        } catch (ForcedUnwind&) {
+            refuse(errc::start_failed, "its handler's constructor ended the main thread");
+            kill_descendants();
+            end_at_once(1);
         } catch (...) {
-            return refuse(errc::start_failed, describe_constructor_failure());
+            return refuse(errc::start_failed,
+                          "its handler's constructor threw: " + describe_thrown_in_words());
         }
-        Service service{std::move(channel), *guard_, *handler, bootstrap_};
-        service.welcome(bootstrap_.worker_secret, id_of(*type));
-        const auto failure = service.run();
+        ForkedCopy::end_here();
+        auto failure = serve(std::move(channel), *type, *handler);
+        const auto at_end = destroy_handler(std::move(handler));
+        if (failure.empty()) failure = at_end;
         if (failure.empty()) return 0;
         GivenStderr::instance().write("tether: this worker " + failure + "\n");
         return 1;
+    }
+
+    // What else than its parent ended it, or nothing.
+    std::string serve(std::unique_ptr<Channel> channel, const HandlerType& type,
+                      AnyHandler& handler) {
+        Service service{std::move(channel), *guard_, handler, bootstrap_};
+        service.welcome(bootstrap_.worker_secret, id_of(type));
+        return service.run();
     }
 
     // The handler whose protocol has the wanted name; any version, so that the error can tell.
@@ -160,15 +176,8 @@ private:
                "\", this program serves " + offered(types_);
     }
 
-    static std::string describe_constructor_failure() {
-        std::string text = "its handler's constructor threw";
-        for (const auto& cause : describe_chain(std::current_exception())) {
-            text += (text.back() == 'w' ? ": " : "; caused by: ") + cause.message;
-        }
-        return text;
-    }
-
     int refuse(errc cause, const std::string& text) {
+        ForkedCopy::end_here();
         guard_->report({cause, text});
         return 1;
     }

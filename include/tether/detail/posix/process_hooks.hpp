@@ -4,10 +4,12 @@
 
 #include <tether/config.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 
 #include <pthread.h>
+#include <unistd.h>
 #if !defined(__APPLE__)
 #include <link.h>
 #endif
@@ -43,6 +45,26 @@ inline bool in_main_program() noexcept {
 
 // Run in the child of every fork of this process; must be async-signal-safe.
 inline void call_in_forked_copies(void (*hook)()) { ::pthread_atfork(nullptr, nullptr, hook); }
+
+// Whether this process was forked from one that has called watch(). The flag costs a load; asking
+// the system costs a system call. A raw clone() and vfork() go unnoticed.
+class ForkedCopy {
+public:
+    static void watch() {
+        call_in_forked_copies([] { flag().store(true, std::memory_order_relaxed); });
+    }
+    static bool here() noexcept { return flag().load(std::memory_order_relaxed); }
+    // The copy has no part in what the process before it began: it ends without a word.
+    static void end_here() noexcept {
+        if (here()) ::_exit(0);
+    }
+
+private:
+    static std::atomic<bool>& flag() noexcept {
+        static constinit std::atomic<bool> copy{false};
+        return copy;
+    }
+};
 
 // Run at exit and when the shared object that this is part of is unloaded.
 inline void call_at_exit(void (*hook)()) {

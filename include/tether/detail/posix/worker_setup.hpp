@@ -6,6 +6,7 @@
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/features.hpp>
 #include <tether/detail/posix/poll.hpp>
+#include <tether/detail/posix/process_hooks.hpp>
 #include <tether/detail/posix/process_tree.hpp>
 #include <tether/limits.hpp>
 
@@ -91,6 +92,11 @@ public:
     static void install(const WakeUp& on_terminate) noexcept {
         target().store(&on_terminate);
         set(SIGTERM, [](int) {
+            if (ForkedCopy::here()) {  // what would be notified is shared with the worker
+                ::signal(SIGTERM, SIG_DFL);
+                ::raise(SIGTERM);
+                return;
+            }
             const int saved = errno;
             if (const auto* wake = target().load()) wake->notify();
             errno = saved;
