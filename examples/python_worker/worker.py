@@ -152,6 +152,7 @@ class Guard:
         flags, _, self.limit, grace_us, self.parent_pid = struct.unpack_from("<IIQQQ", content, end)
         self.limits = struct.unpack_from("<4Q", content, end + 32) if flags & 16 else (NO_LIMIT,) * 4
         self.listening, self.verify, self.mark, self.has_parent = (flags >> i & 1 for i in range(4))
+        self.has_ledger = flags >> 7 & 1
         self.grace = min(grace_us / 1e6, threading.TIMEOUT_MAX)
         signal.signal(signal.SIGTERM, lambda *_: self.leave())
         fcntl.fcntl(3, fcntl.F_SETOWN, os.getpid())  # should it be stopped when the parent ends
@@ -316,6 +317,8 @@ def main():
     guard = Guard()
     for fd in range(3, 5 + guard.has_parent):
         os.set_inheritable(fd, False)
+    if guard.has_ledger:  # not kept here: see "The ledger" in the wire protocol
+        os.close(5 + guard.has_parent)
     if guard.wanted != protocol_id():
         guard.refuse(MISMATCH, f"worker.py serves {NAME.decode()} version {VERSION}")
     guard.set_limits()

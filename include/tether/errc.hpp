@@ -10,7 +10,8 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// An error has exactly one cause. Beside it, an error also equals `outcome_unknown` when the
 /// request had left for the worker, was not declared `idempotent`, and no answer came: the handler
-/// may have run, wholly, partly, or not at all. Where a portable `std::errc` fits, the code equals
+/// may have run, wholly, partly, or not at all. When a worker ends, it is known which requests it
+/// had begun: of the others this is never said. Where a portable `std::errc` fits, the code equals
 /// that too.
 ///
 /// The numbers of the causes are part of the wire protocol.

@@ -6,7 +6,9 @@
 #include <tether/detail/printable.hpp>
 #include <tether/limits.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -81,6 +83,11 @@ struct CallInFlight {
     std::string request{};            ///< the request type's `name`
     std::uint64_t id{};               ///< the number that `CallContext::id()` shows in the worker
     std::chrono::milliseconds age{};  ///< time since it was made
+
+    /// Its handler had begun. One that had not goes to the next process as if it had never left,
+    /// unless the worker was stopped for good. False, too, where the worker does not tell (one
+    /// written in another language, see docs/wire-protocol.md).
+    bool running{};
 };
 
 /// Everything that is known about the end of one worker process. Carried by `CallError::report()`
@@ -118,12 +125,34 @@ struct ExitReport {
     /// with `Output::inherit()`.
     std::string stderr_tail{};
 
-    /// What it was asked and had not answered, but for calls that nobody waited for any more.
+    /// What it was asked and had not answered, except calls that had been given up; those that ran
+    /// first, otherwise the oldest first.
     std::vector<CallInFlight> calls_in_flight{};
 };
 
-/// A short paragraph that a tool can show its user as it is, without a newline at the end. What is
-/// not printable in it shows as `\x1b`; `ExitReport::stderr_tail` has the bytes as they came.
+namespace detail {
+
+// A few of them, however many there are.
+inline std::string list_calls(const std::vector<CallInFlight>& calls) {
+    constexpr std::size_t most = 8;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(most, calls.size()); ++i) {
+        text += std::string{"\n  in flight"} + (calls[i].running ? ", running: " : ": ") +
+                calls[i].request + " (call " + std::to_string(calls[i].id) + ", " +
+                std::to_string(calls[i].age.count()) + " ms)";
+    }
+    if (calls.size() > most) {
+        text += "\n  in flight: and " + std::to_string(calls.size() - most) + " more";
+    }
+    return text;
+}
+
+}  // namespace detail
+
+/// A short paragraph that a tool can show its user as it is, without a newline at the end. Of the
+/// calls in flight it lists a few, and of `stderr_tail` the last lines, so that it stays below 4
+/// KiB (longer only by what a long `note` needs). What is not printable in it shows as `\x1b`;
+/// `ExitReport::stderr_tail` has the bytes as they came.
 [[nodiscard]] inline std::string to_string(const ExitReport& report) {
     std::string text = "worker \"" + report.worker + "\"";
     if (report.never_ready) {
@@ -141,12 +170,11 @@ struct ExitReport {
     if (report.limits != Limits{}) text += ", limited to " + to_string(report.limits);
     if (!report.note.empty() && !report.never_ready) text += "; " + report.note;
     if (report.killed_from_outside) text += "; " + detail::describe_foreign_kill(report.oom_kills);
-    for (const auto& call : report.calls_in_flight) {
-        text += "\n  in flight: " + call.request + " (call " + std::to_string(call.id) + ", " +
-                std::to_string(call.age.count()) + " ms)";
-    }
+    text += detail::list_calls(report.calls_in_flight);
     if (!report.stderr_tail.empty()) {
-        text += "\n  last of its stderr:" + detail::quote_lines(report.stderr_tail);
+        constexpr std::size_t most = 3900;  // people read it, and very many errors may have it
+        text += "\n  last of its stderr:" +
+                detail::quote_last_lines(report.stderr_tail, most - std::min(most, text.size()));
     }
     return detail::printable(std::move(text));
 }

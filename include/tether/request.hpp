@@ -27,7 +27,7 @@ TETHER_NAMESPACE_BEGIN
 ///   `tether::no_timeout`. `CallOptions::timeout` decides before it. Without one,
 ///   `WorkerOptions::call_timeout` counts.
 /// - `idempotent` says that doing it twice is as good as once. Only then is it sent again, once,
-///   when the worker dies by itself before it answers, and its errors never say
+///   when the worker dies by itself after its handler has begun, and its errors never say
 ///   `errc::outcome_unknown`. Without it, false.
 ///
 /// Data members may be called `timeout` and `idempotent`; only static ones have this meaning.

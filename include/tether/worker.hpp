@@ -135,9 +135,10 @@ public:
     /// Tether's background thread), `stopped`, `forked`. Each settles this call only once, and by
     /// the deadline at the latest.
     ///
-    /// A call that waits for a process, since the last one died, waits within its own deadline. An
-    /// `idempotent` request whose worker died by itself is sent once more to the next process,
-    /// within the same deadline; so is one that had not left.
+    /// When the worker ends, whatever the way except `stop()` and the destructor, a request whose
+    /// handler had not begun goes to the next process, as if it had never left, and again should
+    /// that one end. An `idempotent` request whose worker died by itself is sent once more although
+    /// its handler had begun. Both within the call's deadline and the `RestartPolicy`.
     ///
     /// **Cancellation** through `CallOptions::stop_token`, from another thread: the call ends at
     /// once with `errc::cancelled`. Before the request has left, nothing of it remains; afterwards
@@ -196,9 +197,10 @@ public:
     /// `Output` callback. Throws `errc::forked`, and `std::bad_alloc`.
     std::optional<ExitStatus> stop() { return supervisor()->stop(); }
 
-    /// Kills the process with all it started, and returns when it is gone. Pending calls end with
-    /// `errc::worker_killed`. The next call starts another, and this counts as no crash; a worker
-    /// that was stopped stays so. Nothing happens without a process. To be called and throws as
+    /// Kills the process with all it started, and returns when it is gone. Calls whose handlers had
+    /// begun end with `errc::worker_killed`. The other pending calls start another process, as does
+    /// the next one, and this counts as no crash; a worker that was stopped stays so. Nothing
+    /// happens without a process. To be called and throws as
     /// `stop()`.
     ///
     /// Where this process may not signal the worker any more (after `setuid`, in a sandbox), its
@@ -207,8 +209,7 @@ public:
     void kill() { supervisor()->kill(); }
 
     /// Stops the process as `stop()` does, forgets earlier crashes, and starts a new one. Calls
-    /// that were sent end with `errc::stopped`; those that still wait for a process get the new
-    /// one. Does not wait until that is ready, and does not throw when it fails to start: the first
+    /// whose handlers had begun end with `errc::stopped`; all others get the new process. Does not wait until that is ready, and does not throw when it fails to start: the first
     /// call does. To be called and throws as `stop()`.
     void restart() { supervisor()->restart(std::nullopt); }
 

@@ -49,13 +49,6 @@ std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise)
     return value != nullptr ? std::strtoull(value, nullptr, 10) : otherwise;
 }
 
-/// Of this process, without what it shares with others.
-std::uint64_t resident_kibibytes() {
-    const auto status = read_file("/proc/self/status");
-    const auto at = status.find("RssAnon:");
-    return at == std::string::npos ? 0 : std::stoull(status.substr(at + 8));
-}
-
 /// Lets everybody rest for a while, and wakes them when the storm is over.
 class Weather {
 public:

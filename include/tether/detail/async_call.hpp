@@ -153,7 +153,7 @@ private:
         auto& runtime = Runtime::instance();
         // At exit nothing is completed: user code may rely on what is gone already.
         if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
-        if (outcome.lost_with_worker && !std::exchange(sent_again_, true)) {
+        if (outcome.goes_on(sent_again_)) {
             relaunch(self);
         } else {
             post_completion(self);

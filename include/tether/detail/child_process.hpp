@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/handshake.hpp>
+#include <tether/detail/ledger.hpp>
 #include <tether/detail/outgoing_message.hpp>
 #include <tether/detail/output_pump.hpp>
 #include <tether/detail/platform.hpp>
@@ -44,6 +45,7 @@ struct LaunchedWorker {
     ChildProcess process{};
     Descriptor connection{};
     Descriptor control{};
+    SharedMemory ledger{};
     Secret worker_secret{};
     Transport transport{};
 };
@@ -129,9 +131,11 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     const auto null =
         Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
     const auto self = open_pidfd(::getpid());
+    const auto ledger = make_shared_memory(sizeof(LedgerPages));
 
     auto bootstrap = make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
     bootstrap.has_parent = static_cast<bool>(self);
+    bootstrap.has_ledger = static_cast<bool>(ledger);
     const auto record = control_record(ControlType::bootstrap, bootstrap.encode());
     send_whole(control.first.get(), record, "send the bootstrap record");
     send_hello(endpoint.parent.get(), bootstrap);
@@ -143,11 +147,13 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
                         endpoint.child.get()};
     if (self) plan.descriptors.push_back(self.get());
+    if (ledger) plan.descriptors.push_back(ledger.get());
     SurroundingsLent lent{surroundings};
     ChildProcess process{spawn(plan)};
     lent.complete(process.pid(), !options.limits.nice);
-    return {std::move(process), std::move(endpoint.parent), std::move(control.first),
-            bootstrap.worker_secret, endpoint.transport};
+    return {std::move(process),       std::move(endpoint.parent),
+            std::move(control.first), SharedMemory{ledger.get(), sizeof(LedgerPages)},
+            bootstrap.worker_secret,  endpoint.transport};
 }
 
 }  // namespace detail

@@ -26,6 +26,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,7 @@ public:
                Identity identity, Duration spin = Duration::zero(), WakeUpPool* wake_ups = nullptr)
         : owner_(owner),
           identity_(std::move(identity)),
+          max_message_bytes_(max_message_bytes),
           channel_(std::move(socket), max_message_bytes),
           may_wait_in_receive_(limit_waiting_receives(channel_.fd())),
           spin_(spin),
@@ -126,9 +128,9 @@ public:
         const Lock lock{mutex_};
         return calls_.is_abandoned(number);
     }
-    [[nodiscard]] std::vector<CallInFlight> in_flight(TimePoint now) const {
+    [[nodiscard]] std::vector<CallInFlight> in_flight(TimePoint now, const Begun& begun) const {
         const auto lock = acquire(mutex_);
-        return describe_calls(calls_.calls(), now);
+        return describe_calls(calls_.calls(), now, begun);
     }
 
     // --- Its end
@@ -151,8 +153,16 @@ public:
         input_closed_ = true;
     }
 
+    // What its calls need to know when a worker ends.
+    struct End {
+        Begun begun{};
+        bool another = false;    // there may be another process for what this one has not begun
+        bool wanted = false;     // its owner asked for the end
+        bool by_itself = false;  // no one did: calls that may be made again go on, too
+    };
+
     // The worker is asked to leave: nothing more is sent, and no answer awaited.
-    void stop() {
+    void stop(const End& end) {
         auto lock = acquire(mutex_);
         close();
         stopped_ = true;
@@ -160,7 +170,11 @@ public:
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
             // Whether or not its welcome has been read: it may be at work already.
-            CallError error{code_of(errc::stopped, may_have_taken_effect(*call)),
+            const bool begun = may_have_begun(*call, end.begun);
+            if (end.another && has_not_begun(*call, end.begun)) {
+                call->outcome.resend = Resend::freely;
+            }
+            CallError error{code_of(errc::stopped, begun && !call->info.idempotent),
                             describe(*call) + ": it was stopped"};
             // Those that left are still answered by a handler that runs to its end.
             calls_.abandon(call->number);
@@ -168,17 +182,27 @@ public:
         }
     }
 
-    // The worker is gone. `by_itself`: calls that may be made again are marked so.
-    void finish(errc cause, bool by_itself, const std::shared_ptr<const ExitReport>& report) {
+    // Takes answers that the worker had ready but had not sent when it ended; others may be among
+    // them that it has.
+    void recover(std::string_view frames);
+
+    // The worker is gone.
+    void finish(errc cause, const End& end, const std::shared_ptr<const ExitReport>& report) {
+        CallsOfTheDead dead{cause, report};
         auto lock = acquire(mutex_);
         close();
         stopped_ = input_closed_ = true;
         channel_.stop_sending(lock);
         for (auto* call : calls_.calls()) {
-            const bool unsent = !call->message.opened();
-            call->outcome.lost_with_worker =
-                by_itself && ready_ && (unsent || call->info.idempotent);
-            auto error = death_of_call(*call, cause, ready_, report);
+            const bool begun = may_have_begun(*call, end.begun);
+            const bool go_on = end.another && (ready_ || end.wanted);
+            if (go_on && has_not_begun(*call, end.begun)) {
+                call->outcome.resend = Resend::freely;
+            } else if (go_on && end.by_itself && call->info.idempotent) {
+                call->outcome.resend = Resend::once;
+            }
+            const bool unknown = ready_ && begun && !call->info.idempotent;
+            auto error = dead.error_of(call->info.request, unknown);
             calls_.remove(call->number);
             settle_with(*call, std::move(error));
         }
@@ -388,6 +412,7 @@ private:
 
     ConnectionOwner& owner_;
     const Identity identity_;
+    const std::uint64_t max_message_bytes_;
 
     std::mutex reading_;                        // the channel's reader
     std::atomic<unsigned> reading_wanted_ = 0;  // threads that wait for it

@@ -5,11 +5,13 @@
 #include <tether/config.hpp>
 #include <tether/detail/connection.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 TETHER_NAMESPACE_BEGIN
@@ -254,6 +256,24 @@ inline void Connection::deliver(IncomingMessage& message, const Call* reader) {
     const auto waiter = settle(*call, reader);
     lock.unlock();
     if (waiter != nullptr) waiter->notify_one();
+}
+
+inline void Connection::recover(std::string_view frames) {
+    FrameReader reader{max_message_bytes_};
+    const auto is_pending = [this](std::uint64_t number) {
+        const Lock lock{mutex_};
+        return ready_ && calls_.find(number) != nullptr;
+    };
+    try {
+        const auto space = reader.space()[1];
+        const auto size = std::min(frames.size(), space.size);
+        std::copy_n(frames.data(), size, space.data);
+        reader.received(size);
+        while (auto message = reader.next()) {
+            if (is_pending(message->number)) deliver(*message, nullptr);
+        }
+    } catch (const FramingError&) {  // they are no better than any that a worker sends
+    }
 }
 
 inline void Connection::look_at_error(Call& call) {

@@ -23,12 +23,19 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
+// Whether a call goes to the next process, when its worker has ended.
+enum class Resend {
+    never,
+    once,    // its handler may have begun, and doing it again would be right
+    freely,  // its handler had not begun
+};
+
 // An answer or an error. An error is kept as a value and thrown by whoever waits for it, so that no
 // exception object is shared between threads. The bytes of an answer are decoded by whoever waits
 // for it.
 struct Outcome {
     std::optional<CallError> error{};
-    bool lost_with_worker = false;  // the worker ended, and doing it again would be right
+    Resend resend = Resend::never;
     bool is_error_answer = false;
     std::string payload{};
     Bytes large_payload{};
@@ -38,7 +45,8 @@ struct Outcome {
     void reset() {
         if (payload.capacity() > OutgoingMessage::kept_storage) std::string{}.swap(payload);
         error.reset();
-        lost_with_worker = is_error_answer = false;
+        resend = Resend::never;
+        is_error_answer = false;
         payload.clear();
         large_payload = {};
         blobs.clear();
@@ -53,6 +61,12 @@ struct Outcome {
         }
         blobs.resize(message.blobs.size());
         std::move(message.blobs.begin(), message.blobs.end(), blobs.begin());
+    }
+
+    // `sent_again` is true from the first time on that may not be repeated.
+    [[nodiscard]] bool goes_on(bool& sent_again) const noexcept {
+        if (resend == Resend::once) return !std::exchange(sent_again, true);
+        return resend == Resend::freely;
     }
 
     [[nodiscard]] std::string_view bytes() const noexcept {

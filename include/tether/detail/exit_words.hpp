@@ -77,5 +77,15 @@ inline std::string quote_lines(std::string_view lines) {
     return text;
 }
 
+// The same of as many of the last lines as take at most `most` bytes, but of some text at least.
+inline std::string quote_last_lines(std::string_view lines, std::size_t most) {
+    auto text = quote_lines(lines);
+    most = std::max<std::size_t>(most, 512);
+    if (text.size() <= most) return text;
+    const auto line = text.find("\n  | ", text.size() - most);
+    return line == text.npos ? "\n  | ..." + text.substr(text.size() - most)
+                             : "\n  | ..." + text.substr(line);
+}
+
 }  // namespace detail
 TETHER_NAMESPACE_END

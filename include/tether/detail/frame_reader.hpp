@@ -95,6 +95,7 @@ public:
             if (available() < FrameHeader::size) return std::nullopt;
             const auto header = FrameHeader::load(at());
             check(header);
+            looked_at_ = header.number;
             if (header.type == FrameType::abort) {
                 if (assemblies_.erase(header.number) == 0) fail("abort of an unknown message");
                 skip(FrameHeader::size);
@@ -112,6 +113,9 @@ public:
             }
         }
     }
+
+    // The message of the frame that next() saw last: that which it had no memory for.
+    [[nodiscard]] std::uint64_t looked_at() const noexcept { return looked_at_; }
 
     // Nothing of a further message has arrived.
     [[nodiscard]] bool idle() const noexcept { return assemblies_.empty() && begin_ == end_; }
@@ -306,6 +310,7 @@ private:
     bool more_ = false;             // that frame is not the last of its message
     std::vector<Bytes> blobs_;      // of the last small message
     std::optional<std::uint64_t> delivered_;
+    std::uint64_t looked_at_ = 0;
 };
 
 }  // namespace detail

@@ -111,6 +111,7 @@ struct Bootstrap {
     bool verify_peer = false;    // the socket tells who connects
     bool mark_severity = false;  // somebody reads the output line by line
     bool has_parent = false;     // a descriptor of the parent's process was handed over
+    bool has_ledger = false;     // so was shared memory, see LedgerPages
     std::uint32_t concurrency = 1;
     std::uint64_t max_message_bytes = 0;
     std::uint64_t orphan_grace_us = 0;
@@ -128,7 +129,7 @@ struct Bootstrap {
         const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
                            (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
                            (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
-                           (depth != 0 ? 64U : 0U);
+                           (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
@@ -153,6 +154,7 @@ struct Bootstrap {
         result.verify_peer = (flags & 2) != 0;
         result.mark_severity = (flags & 4) != 0;
         result.has_parent = (flags & 8) != 0;
+        result.has_ledger = (flags & 128) != 0;
         result.concurrency = in.number<std::uint32_t>();
         result.max_message_bytes = in.number<std::uint64_t>();
         result.orphan_grace_us = in.number<std::uint64_t>();

@@ -111,6 +111,13 @@ public:
             return true;
         });
     }
+    // The same to where there is room for it.
+    void copy_rest_of_frame(char* target) const noexcept {
+        visit_rest([&](ConstBuffer part) {
+            target = std::copy_n(part.data, part.size, target);
+            return true;
+        });
+    }
     [[nodiscard]] std::string rest_of_frame() const {
         std::string rest;
         append_rest_of_frame(rest);

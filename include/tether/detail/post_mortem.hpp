@@ -5,16 +5,21 @@
 #include <tether/config.hpp>
 #include <tether/detail/call.hpp>
 #include <tether/detail/error_category.hpp>
+#include <tether/detail/ledger.hpp>
 #include <tether/detail/lifecycle.hpp>
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -33,6 +38,11 @@ struct Reason {
 // Nobody on this side wanted its end: what it left undone may be done by the next.
 inline bool is_by_itself(const std::optional<Reason>& reason) noexcept {
     return !reason || reason->cause == errc::framing || reason->cause == errc::worker_stuck;
+}
+
+// What a worker says whose bytes made no sense is not believed.
+inline bool is_believed(const std::optional<Reason>& reason) noexcept {
+    return !reason || reason->cause != errc::framing;
 }
 
 // Why a call was given up.
@@ -71,12 +81,28 @@ inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& sta
     return {errc::start_failed, text};
 }
 
-inline std::vector<CallInFlight> describe_calls(std::span<Call* const> calls, TimePoint now) {
+// Its handler has begun, or that is not known.
+inline bool may_have_begun(const Call& call, const Begun& begun) noexcept {
+    return call.message.done() && (!begun.known() || begun.contains(call.number));
+}
+
+// Its handler has not begun, for sure.
+inline bool has_not_begun(const Call& call, const Begun& begun) noexcept {
+    return begun.known() ? !may_have_begun(call, begun) : !call.message.opened();
+}
+
+// Those that run first.
+inline std::vector<CallInFlight> describe_calls(std::span<Call* const> calls, TimePoint now,
+                                                const Begun& begun) {
     std::vector<CallInFlight> result;
+    result.reserve(calls.size());
     for (const auto* call : calls) {
         result.push_back({std::string{call->info.request}, call->number,
-                          to_milliseconds(now - call->info.made)});
+                          to_milliseconds(now - call->info.made),
+                          begun.known() && may_have_begun(*call, begun)});
     }
+    std::stable_partition(result.begin(), result.end(),
+                          [](const CallInFlight& call) { return call.running; });
     return result;
 }
 
@@ -84,16 +110,28 @@ inline std::error_code code_of(errc cause, bool outcome_unknown) noexcept {
     return {static_cast<int>(cause) | (outcome_unknown ? outcome_unknown_bit : 0), category()};
 }
 
-// The handler may have run, and it matters.
-inline bool may_have_taken_effect(const Call& call) noexcept {
-    return !call.info.idempotent && call.message.done();
-}
+// The errors of the calls of a worker that has ended. There may be very many: those of one request
+// share their text.
+class CallsOfTheDead {
+public:
+    CallsOfTheDead(errc cause, std::shared_ptr<const ExitReport> report)
+        : cause_(cause), report_(std::move(report)), words_(to_string(*report_)) {}
 
-inline CallError death_of_call(const Call& call, errc cause, bool ready,
-                               const std::shared_ptr<const ExitReport>& report) {
-    return {code_of(cause, ready && may_have_taken_effect(call)),
-            "call \"" + std::string{call.info.request} + "\": " + to_string(*report), report};
-}
+    const CallError& error_of(std::string_view request, bool outcome_unknown) {
+        const auto code = code_of(cause_, outcome_unknown);
+        for (const auto& [known, error] : errors_) {
+            if (known == request && error.code() == code) return error;
+        }
+        const auto text = "call \"" + std::string{request} + "\": " + words_;
+        return errors_.emplace_back(request, CallError{code, text, report_}).second;
+    }
+
+private:
+    errc cause_;
+    std::shared_ptr<const ExitReport> report_;
+    std::string words_;
+    std::deque<std::pair<std::string_view, CallError>> errors_;
+};
 
 }  // namespace detail
 TETHER_NAMESPACE_END

@@ -10,6 +10,7 @@
 #include <tether/detail/envelope.hpp>
 #include <tether/detail/guard.hpp>
 #include <tether/detail/handler_box.hpp>
+#include <tether/detail/ledger.hpp>
 #include <tether/detail/line_splitter.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/detail/spin.hpp>
@@ -38,10 +39,11 @@ namespace detail {
 class Service {
 public:
     Service(std::unique_ptr<Channel> channel, Guard& guard, AnyHandler& handler,
-            const Bootstrap& bootstrap)
+            const Bootstrap& bootstrap, LedgerWriter ledger = LedgerWriter{})
         : channel_(std::move(channel)),
           guard_(guard),
           handler_(handler),
+          ledger_(ledger),
           concurrency_(bootstrap.concurrency),
           max_message_bytes_(bootstrap.max_message_bytes),
           mark_severity_(bootstrap.mark_severity),
@@ -225,19 +227,26 @@ private:
         try {
             for (;;) {
                 while (auto request = reader.next()) {
-                    if (guard_.leaving()) break;
+                    if (guard_.leaving() || !ledger_.begin(request->number)) break;
+                    others_wait_ = reader.has_buffered();
                     const bool wanted = begin(0, *request);
                     handle(0, wanted, *request, answer);
-                    if (reader.has_buffered()) hold_back();
+                    if (others_wait_) hold_back();
                 }
                 if (!flush() || guard_.leaving() || !receive()) return;
             }
         } catch (const FramingError&) {
             // The parent sends no such thing. It learns by the end of this process.
         } catch (const std::bad_alloc&) {
-            exhausted_ = true;
+            give_up_for_memory();
         }
         flush();
+    }
+
+    // It is told apart from the requests behind it: the next process should not have it, too.
+    void give_up_for_memory() noexcept {
+        static_cast<void>(ledger_.begin(channel_->reader().looked_at()));
+        exhausted_ = true;
     }
 
     // One of several threads: takes a request, lets the next thread read, handles it.
@@ -286,12 +295,15 @@ private:
         try {
             while (!guard_.leaving()) {
                 if (auto request = channel_->reader().next()) {
+                    if (!ledger_.begin(request->number)) break;
                     const bool wanted = begin(slot, *request);
                     return Task{*request, wanted};
                 }
                 if (!receive()) break;
             }
         } catch (const FramingError&) {
+        } catch (const std::bad_alloc&) {
+            give_up_for_memory();
         }
         return std::nullopt;
     }
@@ -358,7 +370,9 @@ private:
     // Small answers wait for flush(); large ones are sent from where they are.
     void send(OutgoingMessage& message) {
         Lock lock{writing_};
+        held_ = true;
         if (message.wire_size() <= Outbox::copy_limit) {
+            if (others_wait_) held_ = ledger_.hold(message, !channel_->has_output());
             channel_->queue(message);
             return;
         }
@@ -378,8 +392,12 @@ private:
     }
 
     // Another request is here already: its answer leaves together with this one, unless its handler
-    // takes long.
+    // takes long. What is held back must not be lost with this process.
     void hold_back() {
+        if (!held_) {
+            flush();
+            return;
+        }
         {
             const Lock lock{writing_};  // the helper stops ticking only when nothing is held back
             if (std::exchange(ticking_, true)) return;
@@ -447,6 +465,7 @@ private:
     std::unique_ptr<Channel> channel_;
     Guard& guard_;
     AnyHandler& handler_;
+    LedgerWriter ledger_;
     const unsigned concurrency_;
     const std::uint64_t max_message_bytes_;
     const bool mark_severity_;
@@ -463,6 +482,10 @@ private:
     WakeUp helper_wake_;
     std::atomic<bool> helper_ends_{false};
     bool ticking_ = false;  // the helper looks after answers; under writing_
+
+    // Of the thread that reads and handles, where there is only one.
+    bool others_wait_ = false;  // another request has arrived behind the one that is handled
+    bool held_ = true;          // its answer would survive this process
 };
 
 }  // namespace detail

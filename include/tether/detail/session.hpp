@@ -17,6 +17,7 @@
 #include <tether/detail/handshake.hpp>
 #include <tether/detail/held_lock.hpp>
 #include <tether/detail/host_mutex.hpp>
+#include <tether/detail/ledger.hpp>
 #include <tether/detail/output_pump.hpp>
 #include <tether/detail/overdue_calls.hpp>
 #include <tether/detail/post_mortem.hpp>
@@ -96,7 +97,10 @@ public:
     [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
     [[nodiscard]] Connection& connection() noexcept { return connection_; }
 
-    // The owner wants it gone at once. Its calls end with worker_killed.
+    // There will be no other worker in its place.
+    void end_for_good() noexcept { for_good_.store(true); }
+
+    // The owner wants it gone at once.
     void kill_by_owner() {
         set_reason({errc::worker_killed, "it was killed by Worker::kill()", true});
         take_step(StopLadder::Step::kill);
@@ -144,6 +148,7 @@ public:
         for (int round = 0; round < 64 && connection_.read_available(); ++round) {
         }
         read_control();
+        if (is_believed(reason())) connection_.recover(ledger_.held());
         std::string tail;
         if (const auto lock = enter(output_mutex_)) {
             output_->finish();
@@ -197,6 +202,8 @@ private:
           concurrency_(options.concurrency),
           pid_(worker.process.pid()),
           on_end_(std::move(on_end)),
+          ledger_memory_(std::move(worker.ledger)),
+          ledger_(ledger_memory_.data(), options.program.empty()),
           control_(std::move(worker.control)),
           output_(std::move(output)),
           connection_(*this, std::move(worker.connection), options.max_message_bytes,
@@ -335,7 +342,7 @@ private:
             const auto lock = acquire(mutex_);
             if (std::exchange(asked_to_stop_, true)) return;
         }
-        connection_.stop();
+        connection_.stop(end_of(reason()));
         send_control(control_record(ControlType::stop));
     }
 
@@ -442,7 +449,16 @@ private:
         return reason_;
     }
 
-    std::shared_ptr<ExitReport> make_report(const Ended& ended, std::string tail) const {
+    // For the connection; nothing more begins in the worker from here on.
+    [[nodiscard]] Connection::End end_of(const std::optional<Reason>& why) const {
+        const bool another = !for_good_.load() && !runtime_.exiting();
+        auto begun = ledger_.close();
+        if (!is_believed(why)) begun = {};
+        return {std::move(begun), another, why && why->expected, is_by_itself(why)};
+    }
+
+    std::shared_ptr<ExitReport> make_report(const Ended& ended, std::string tail,
+                                            const Begun& begun) const {
         const auto now = Clock::now();
         auto report = std::make_shared<ExitReport>();
         report->worker = name_;
@@ -457,7 +473,7 @@ private:
         }
         report->limits = limits_;
         report->stderr_tail = std::move(tail);
-        report->calls_in_flight = connection_.in_flight(now);
+        report->calls_in_flight = connection_.in_flight(now, begun);
         return report;
     }
 
@@ -467,7 +483,8 @@ private:
         const auto why = reason();
         const bool ready = connection_.ready();
         auto [cause, text, expected] = verdict(why, ended_->status, ready, !never_began_.load());
-        const auto report = make_report(*ended_, std::move(tail));
+        const auto end_of_calls = end_of(why);
+        const auto report = make_report(*ended_, std::move(tail), end_of_calls.begun);
         report->killed_from_outside = !why && ended_->status.signal() == SIGKILL;
         if (const auto refusal = describe_refusal(); !refusal.empty()) {
             text += (text.empty() ? "" : "; ") + refusal;
@@ -481,7 +498,7 @@ private:
             on_end_(end);
             on_end_ = nullptr;
         }
-        connection_.finish(cause, is_by_itself(why), report);
+        connection_.finish(cause, end_of_calls, report);
         if (left_behind_) {
             control_.close();
             watch_left_behind();
@@ -580,6 +597,10 @@ private:
     ChildProcess process_;
     std::error_code kill_error_;  // of the last try
     bool cut_ = false;            // its lifeline
+
+    const SharedMemory ledger_memory_;
+    const Ledger ledger_;
+    std::atomic<bool> for_good_{false};
 
     ControlLink control_;
     std::atomic<bool> never_began_{false};  // its process closed the channel unread

@@ -174,6 +174,7 @@ public:
         call_timeout_ = options_.call_timeout;
         max_message_bytes_ = options_.max_message_bytes;
         budget_ = RestartBudget{options_.restart};
+        spent_.reset();
         failed_start_.reset();
         stopped_ = false;
         --restarting_;
@@ -222,7 +223,7 @@ private:
             const auto session = session_for(call, cancellable);
             if (session->connection().submit(call) == 0) continue;
             session->connection().wait(call);
-            if (!call.outcome.lost_with_worker || std::exchange(sent_again, true)) return;
+            if (!call.outcome.goes_on(sent_again)) return;
             call.settled = false;
             call.outcome.reset();
         }
@@ -408,7 +409,7 @@ private:
         starting_ = false;
         if (session != nullptr && ended_generation_ < generation) session_ = std::move(session);
         if (error) {
-            budget_.record_failure(Clock::now());
+            record_failure();
             failed_generation_ = generation;
             shared_failure_ = error;
             last_error_text_ = error->what();
@@ -422,7 +423,7 @@ private:
         auto text = end.expected ? std::string{} : to_string(*end.report);
         const auto lock = acquire(mutex_);
         if (!end.expected) {
-            budget_.record_failure(Clock::now());
+            record_failure();
             last_error_text_ = std::move(text);
         }
         last_exit_ = end.report;
@@ -433,6 +434,11 @@ private:
             session_ = nullptr;
         }
         notify();
+    }
+
+    void record_failure() {
+        budget_.record_failure(Clock::now());
+        spent_.reset();
     }
 
     void notify() {
@@ -451,6 +457,7 @@ private:
             changed_.notify_all();
             session = session_;
         }
+        if (session != nullptr && for_good) session->end_for_good();
         if (session != nullptr && first == StopLadder::Step::kill) session->kill_by_owner();
         for (const auto& call : refused) refuse(*call, errc::stopped, "the worker was stopped");
         if (session != nullptr) {
@@ -477,15 +484,17 @@ private:
                            "\": " + text};
     }
 
-    [[nodiscard]] CallError budget_spent() const {
-        return {errc::restart_budget_spent,
-                "worker \"" + name_ + "\" failed " + std::to_string(budget_.failures()) +
-                    " times within " +
-                    std::to_string(
-                        std::chrono::duration_cast<std::chrono::seconds>(options_.restart.window)
-                            .count()) +
-                    " s and is not started again; the last time: " + last_error_text_,
-                last_exit_};
+    // Very many calls may wait for it.
+    [[nodiscard]] const CallError& budget_spent() {
+        if (spent_) return *spent_;
+        return spent_.emplace(errc::restart_budget_spent,
+                              "worker \"" + name_ + "\" failed " +
+                                  std::to_string(budget_.failures()) + " times within " +
+                                  std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
+                                                     options_.restart.window)
+                                                     .count()) +
+                                  " s and is not started again; the last time: " + last_error_text_,
+                              last_exit_);
     }
 
     std::mutex restart_mutex_;
@@ -511,6 +520,7 @@ private:
     std::optional<CallError> shared_failure_;  // for all who waited for the start of
     std::uint64_t failed_generation_ = 0;      // this generation
     std::string last_error_text_;
+    std::optional<CallError> spent_;  // since the last failure
     std::shared_ptr<const ExitReport> last_exit_;
     std::vector<std::shared_ptr<AsyncCall>> parked_;
     std::shared_ptr<Supervisor> left_self_;  // of one that is destroyed no more; see leave()

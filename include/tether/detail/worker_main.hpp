@@ -6,6 +6,7 @@
 #include <tether/detail/admission.hpp>
 #include <tether/detail/guard.hpp>
 #include <tether/detail/handler_box.hpp>
+#include <tether/detail/ledger.hpp>
 #include <tether/detail/remote_cause.hpp>
 #include <tether/detail/service.hpp>
 #include <tether/detail/worker_mark.hpp>
@@ -49,6 +50,7 @@ public:
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
         if (!is_pidfd(parent.get())) parent.reset();  // it was closed on the way, and reused
+        if (bootstrap_.has_ledger) take_ledger(worker_fd::parent + (has_parent ? 1 : 0));
         const auto identity = peer_identity(control.get());
         static_cast<void>(GivenStderr::instance());
 
@@ -74,6 +76,13 @@ public:
     }
 
 private:
+    // It stays mapped; the descriptor need not stay open.
+    void take_ledger(int fd) noexcept {
+        const auto inherited = take_inherited(fd);
+        if (!is_shared_memory(inherited.get(), sizeof(LedgerPages))) return;
+        ledger_ = SharedMemory{inherited.get(), sizeof(LedgerPages)};
+    }
+
     // Without it there is nothing to say and nobody to say it to but stderr.
     static std::optional<Bootstrap> read_bootstrap(int control, ControlReader& in) {
         for (;;) {
@@ -149,7 +158,8 @@ private:
     // What else than its parent ended it, or nothing.
     std::string serve(std::unique_ptr<Channel> channel, const HandlerType& type,
                       AnyHandler& handler) {
-        Service service{std::move(channel), *guard_, handler, bootstrap_};
+        Service service{std::move(channel), *guard_, handler, bootstrap_,
+                        LedgerWriter{ledger_.data()}};
         service.welcome(bootstrap_.worker_secret, id_of(type));
         return service.run();
     }
@@ -185,6 +195,7 @@ private:
     std::span<const HandlerType> types_;
     Bootstrap bootstrap_;
     Guard* guard_ = nullptr;
+    SharedMemory ledger_;
 };
 
 }  // namespace detail

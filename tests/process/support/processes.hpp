@@ -73,6 +73,13 @@ private:
     }
 }
 
+/// Of this process, without what it shares with others.
+[[nodiscard]] inline std::uint64_t resident_kibibytes() {
+    const auto status = read_file("/proc/self/status");
+    const auto at = status.find("RssAnon:");
+    return at == std::string::npos ? 0 : std::stoull(status.substr(at + 8));
+}
+
 [[nodiscard]] inline auto count_lines(const std::string& path) {
     const auto content = read_file(path);
     return std::count(content.begin(), content.end(), '\n');
