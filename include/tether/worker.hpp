@@ -209,8 +209,9 @@ public:
     void kill() { supervisor()->kill(); }
 
     /// Stops the process as `stop()` does, forgets earlier crashes, and starts a new one. Calls
-    /// whose handlers had begun end with `errc::stopped`; all others get the new process. Does not wait until that is ready, and does not throw when it fails to start: the first
-    /// call does. To be called and throws as `stop()`.
+    /// whose handlers had begun end with `errc::stopped`; all others get the new process. Does not
+    /// wait until that is ready, and does not throw when it fails to start: the first call does. To
+    /// be called and throws as `stop()`.
     void restart() { supervisor()->restart(std::nullopt); }
 
     /// The same with other options from now on; the name stays. Throws `std::invalid_argument` for

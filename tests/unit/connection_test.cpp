@@ -42,7 +42,10 @@ public:
     void watch_deadline(TimePoint when) override { deadline = when; }
     [[nodiscard]] bool on_background_thread() const noexcept override { return in_background; }
     void let_others_run() override { ++flushes; }
-    void on_given_up(const Call& call, errc) override { given_up.push_back(call.number); }
+    bool on_given_up(std::uint64_t number, errc) override {
+        given_up.push_back(number);
+        return true;
+    }
     void on_error_answer(const ErrorAnswer& answer) override { causes.push_back(answer.cause); }
     void on_drained() override { ++drained; }
     void on_lost(const std::string& text) override { lost.push_back(text); }

@@ -9,12 +9,20 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <unordered_set>
+#include <map>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
+
+// What is left of a call that was given up when its request had left.
+struct AbandonedCall {
+    std::string_view request{};            // a literal
+    TimePoint expired = TimePoint::max();  // max: it has not, or that is no matter any more
+    bool told = true;                      // the worker knows that it was given up
+};
 
 // Not thread-safe. Numbers are 1, 2, 3, ...; multiplied with the golden ratio (Knuth, The Art of
 // Computer Programming, volume 3, section 6.4) they spread over the table with hardly a collision,
@@ -56,10 +64,10 @@ public:
     }
 
     // The call has been settled, but its answer may still come.
-    void abandon(std::uint64_t number) noexcept {
+    void abandon(std::uint64_t number, const AbandonedCall& call = {}) noexcept {
         remove(number);
         try {
-            abandoned_.insert(number);
+            abandoned_.insert_or_assign(number, call);
         } catch (...) {  // no memory: a late answer will be one to an unknown call
         }
     }
@@ -70,6 +78,11 @@ public:
     // It was settled, and its answer has not come yet.
     [[nodiscard]] bool is_abandoned(std::uint64_t number) const {
         return abandoned_.contains(number);
+    }
+
+    // All of these, by number.
+    [[nodiscard]] std::map<std::uint64_t, AbandonedCall>& abandoned_calls() noexcept {
+        return abandoned_;
     }
 
     // The number given last; 0: none yet.
@@ -140,7 +153,7 @@ private:
     int shift_ = 64;           // leaves a place in the table of a product
     std::size_t size_ = 0;
     std::uint64_t last_ = 0;
-    std::unordered_set<std::uint64_t> abandoned_;
+    std::map<std::uint64_t, AbandonedCall> abandoned_;
 };
 
 // When the next call expires. Calls that were answered stay in it until they come up or are too

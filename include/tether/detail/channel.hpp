@@ -111,6 +111,9 @@ public:
         return result;
     }
 
+    // Takes back a copy that waits. False: it has left, or is leaving.
+    bool withdraw_copy(std::uint64_t number) noexcept { return outbox_.withdraw_copy(number); }
+
     // Returns when no thread is inside a system call with messages.
     void settle(Lock& lock) {
         ++settlers_;

@@ -128,6 +128,19 @@ public:
         const Lock lock{mutex_};
         return calls_.is_abandoned(number);
     }
+    // A call that expired when its request had left, and has no answer yet.
+    struct OverdueCall {
+        std::uint64_t number = 0;
+        AbandonedCall call{};
+    };
+    // Those that may run in the worker. What has not begun will not begin, since it was given up.
+    [[nodiscard]] std::vector<OverdueCall> overdue_calls(const Begun& begun);
+    [[nodiscard]] std::optional<OverdueCall> overdue_call(std::uint64_t number);
+    [[nodiscard]] bool has_overdue();
+    // From now on it is not overdue.
+    void excuse(std::uint64_t number);
+    // Numbers of those that the worker was not told of, while it was stopped; each once.
+    [[nodiscard]] std::vector<std::uint64_t> take_untold();
     [[nodiscard]] std::vector<CallInFlight> in_flight(TimePoint now, const Begun& begun) const {
         const auto lock = acquire(mutex_);
         return describe_calls(calls_.calls(), now, begun);
@@ -322,17 +335,25 @@ private:
         auto sent = Outbox::Withdrawn::sent;
         const auto number = call.number;
         if (!call.message.done()) sent = release(call, lock);
+        // Its copy may still wait for room in the socket.
+        if (calls_.find(number) == &call && channel_.withdraw_copy(number)) {
+            sent = Outbox::Withdrawn::unsent;
+        }
         // Meanwhile the worker may have ended, and the call may be on its way to the next.
         if (calls_.find(number) != &call) return;
         const bool left = sent == Outbox::Withdrawn::sent;
         auto error = error_of(call, reason, left);
         if (left) {
-            calls_.abandon(number);
+            const bool expired = reason.cause == errc::timeout;
+            calls_.abandon(number, {call.info.request, expired ? Clock::now() : TimePoint::max()});
         } else {
             calls_.remove(number);
         }
         settle_with(call, std::move(error));
-        if (left) owner_.on_given_up(call, reason.cause);
+        if (left && !owner_.on_given_up(number, reason.cause)) {
+            const auto untold = calls_.abandoned_calls().find(number);
+            if (untold != calls_.abandoned_calls().end()) untold->second.told = false;
+        }
     }
 
     [[nodiscard]] CallError error_of(const Call& call, const Reason& reason, bool sent) const {

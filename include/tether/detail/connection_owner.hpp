@@ -7,6 +7,7 @@
 #include <tether/detail/lifecycle.hpp>
 #include <tether/error.hpp>
 
+#include <cstdint>
 #include <string>
 
 TETHER_NAMESPACE_BEGIN
@@ -30,7 +31,8 @@ public:
     virtual void watch_deadline(TimePoint when) = 0;
 
     // Its caller waits no longer, but the worker has the request.
-    virtual void on_given_up(const Call& call, errc cause) = 0;
+    // False: the worker is not told of it now.
+    virtual bool on_given_up(std::uint64_t number, errc cause) = 0;
     virtual void on_error_answer(const ErrorAnswer& answer) = 0;
     // It takes no more calls, and has none left.
     virtual void on_drained() = 0;

@@ -139,7 +139,7 @@ inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
 
 inline bool Connection::look_for_answer(const BlockingCall& call) {
     read(&call);
-    const Lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     return call.settled || call.cancelled;
 }
 
@@ -193,12 +193,12 @@ inline void Connection::let_go() {
 
 inline void Connection::on_input() {
     {
-        const Lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         watching_input_ = false;
         if (leader_ != nullptr) return let_go();
     }
     const bool more = read_available();
-    const Lock lock{mutex_};
+    const auto lock = acquire(mutex_);
     if (more || wants_background_reader()) watch_input();
 }
 
@@ -212,7 +212,7 @@ inline Channel::Received Connection::read(const Call* reader, bool wait) {
     try {
         for (int round = 0; round < 64; ++round) {
             {
-                const Lock lock{mutex_};
+                const auto lock = acquire(mutex_);
                 if (input_closed_) return Received::closed;
                 if (reader != nullptr && reader->settled) return Received::drained;
             }
@@ -261,7 +261,7 @@ inline void Connection::deliver(IncomingMessage& message, const Call* reader) {
 inline void Connection::recover(std::string_view frames) {
     FrameReader reader{max_message_bytes_};
     const auto is_pending = [this](std::uint64_t number) {
-        const Lock lock{mutex_};
+        const auto lock = acquire(mutex_);
         return ready_ && calls_.find(number) != nullptr;
     };
     try {
@@ -274,6 +274,55 @@ inline void Connection::recover(std::string_view frames) {
         }
     } catch (const FramingError&) {  // they are no better than any that a worker sends
     }
+}
+
+inline bool Connection::has_overdue() {
+    const auto lock = acquire(mutex_);
+    const auto& calls = calls_.abandoned_calls();
+    return std::any_of(calls.begin(), calls.end(),
+                       [](const auto& entry) { return entry.second.expired != TimePoint::max(); });
+}
+
+inline std::optional<Connection::OverdueCall> Connection::overdue_call(std::uint64_t number) {
+    const auto lock = acquire(mutex_);
+    const auto found = calls_.abandoned_calls().find(number);
+    if (found == calls_.abandoned_calls().end() || found->second.expired == TimePoint::max()) {
+        return std::nullopt;
+    }
+    return OverdueCall{number, found->second};
+}
+
+// A worker that keeps no ledger begins requests in the order of their numbers, more or less.
+inline std::vector<Connection::OverdueCall> Connection::overdue_calls(const Begun& begun) {
+    constexpr std::size_t most = 64;
+    std::vector<OverdueCall> result;
+    if (begun.known()) {
+        for (const auto number : begun.numbers()) {
+            if (const auto call = overdue_call(number)) result.push_back(*call);
+        }
+        return result;
+    }
+    const auto lock = acquire(mutex_);
+    for (const auto& [number, call] : calls_.abandoned_calls()) {
+        if (result.size() == most) break;
+        if (call.expired != TimePoint::max()) result.push_back({number, call});
+    }
+    return result;
+}
+
+inline void Connection::excuse(std::uint64_t number) {
+    const auto lock = acquire(mutex_);
+    const auto found = calls_.abandoned_calls().find(number);
+    if (found != calls_.abandoned_calls().end()) found->second.expired = TimePoint::max();
+}
+
+inline std::vector<std::uint64_t> Connection::take_untold() {
+    const auto lock = acquire(mutex_);
+    std::vector<std::uint64_t> numbers;
+    for (auto& [number, call] : calls_.abandoned_calls()) {
+        if (!std::exchange(call.told, true)) numbers.push_back(number);
+    }
+    return numbers;
 }
 
 inline void Connection::look_at_error(Call& call) {

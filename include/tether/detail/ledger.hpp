@@ -87,6 +87,7 @@ public:
         std::sort(numbers_.begin(), numbers_.end());
     }
     [[nodiscard]] bool known() const noexcept { return known_; }
+    [[nodiscard]] const std::vector<std::uint64_t>& numbers() const noexcept { return numbers_; }
     [[nodiscard]] bool contains(std::uint64_t number) const noexcept {
         return std::binary_search(numbers_.begin(), numbers_.end(), number);
     }
@@ -105,8 +106,13 @@ public:
 
     // From now on no further request begins.
     [[nodiscard]] Begun close() const {
+        if (pages_ != nullptr) std::atomic_ref{pages_->closed}.store(1);
+        return look();
+    }
+
+    // While it goes on.
+    [[nodiscard]] Begun look() const {
         if (pages_ == nullptr) return {};
-        std::atomic_ref{pages_->closed}.store(1);
         if (!surely_used_ && std::atomic_ref{pages_->used}.load() == 0) return {};
         std::vector<std::uint64_t> numbers;
         for (auto& entry : pages_->begun) {

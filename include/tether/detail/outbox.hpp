@@ -9,10 +9,13 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <iterator>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -30,12 +33,32 @@ public:
         if (empty()) {
             sending_ = &message;
         } else {
-            queue_.push_back({{}, &message});
+            queue_.push_back(Entry{message});
         }
     }
 
     // A message of a single frame, by value.
-    void push_copy(const OutgoingMessage& message) { message.append_rest_of_frame(last_bytes()); }
+    void push_copy(const OutgoingMessage& message) {
+        if (idle() && !in_flight_ && sent_ == 0 && current_.size() < most_merged) {
+            message.append_rest_of_frame(current_);  // sent from there on, it might never be empty
+            return;
+        }
+        const bool merges = !queue_.empty() && queue_.back().message == nullptr &&
+                            queue_.back().bytes.size() < most_merged;
+        if (!merges) queue_.emplace_back();
+        queue_.back().append(message);
+    }
+
+    // Forgets a copy that nothing was sent of. False: there is none. For messages whose numbers
+    // only grow. Not a search through all that waits: very many may expire behind a full socket.
+    bool withdraw_copy(std::uint64_t number) noexcept {
+        const auto after = std::upper_bound(
+            queue_.begin(), queue_.end(), number,
+            [](std::uint64_t wanted, const Entry& entry) { return wanted < entry.first; });
+        if (after == queue_.begin() || !std::prev(after)->withdraw(number)) return false;
+        trim();
+        return true;
+    }
 
     // What to send next. Until consume(), the buffers stay valid whatever is pushed.
     std::size_t gather(std::span<ConstBuffer> target) noexcept {
@@ -74,7 +97,7 @@ public:
             const auto place = std::find_if(queue_.begin(), queue_.end(), [&](const Entry& entry) {
                 return entry.message == &message;
             });
-            if (place != queue_.end()) *place = {std::move(rest), nullptr};
+            if (place != queue_.end()) *place = Entry{message.number(), std::move(rest)};
         }
     }
 
@@ -118,21 +141,78 @@ public:
     }
 
 private:
+    // Copies are merged so that one system call sends many, but not so many that few of them keep
+    // the memory of all.
+    static constexpr std::size_t most_merged = std::size_t{64} * 1024;
+
+    // A message, or copies of some.
     struct Entry {
+        struct Copy {
+            std::uint64_t number = 0;
+            std::size_t size = 0;
+            bool wanted = true;
+        };
+
+        Entry() = default;
+        explicit Entry(OutgoingMessage& whole) : message(&whole), first(whole.number()) {}
+        Entry(std::uint64_t number, std::string copy) : bytes(std::move(copy)), first(number) {
+            copies.push_back({number, bytes.size()});
+        }
+
+        void append(const OutgoingMessage& copied) {
+            if (copies.empty()) first = copied.number();
+            copies.push_back({copied.number(), 0, false});
+            const auto before = bytes.size();
+            copied.append_rest_of_frame(bytes);
+            copies.back() = {copied.number(), bytes.size() - before, true};
+        }
+
+        bool withdraw(std::uint64_t number) noexcept {
+            const auto copy = std::lower_bound(
+                copies.begin(), copies.end(), number,
+                [](const Copy& one, std::uint64_t wanted) { return one.number < wanted; });
+            if (copy == copies.end() || copy->number != number || !copy->wanted) return false;
+            copy->wanted = false;
+            unwanted += copy->size;
+            if (2 * unwanted >= bytes.size()) compact();
+            return true;
+        }
+
+        [[nodiscard]] bool is_empty() const noexcept { return message == nullptr && bytes.empty(); }
+
         std::string bytes{};
         OutgoingMessage* message = nullptr;
+        std::uint64_t first = 0;  // the lowest number
+        std::vector<Copy> copies{};
+        std::size_t unwanted = 0;  // bytes
+
+    private:
+        void compact() noexcept {
+            auto from = bytes.begin();
+            auto to = bytes.begin();
+            for (const auto& copy : copies) {
+                const auto end = from + static_cast<std::ptrdiff_t>(copy.size);
+                to = copy.wanted ? std::copy(from, end, to) : to;
+                from = end;
+            }
+            bytes.erase(to, bytes.end());
+            std::erase_if(copies, [](const Copy& copy) { return !copy.wanted; });
+            unwanted = 0;
+            if (!bytes.empty()) return;
+            std::string{}.swap(bytes);
+            std::vector<Copy>{}.swap(copies);
+        }
     };
+
+    // What was withdrawn as a whole stays only between others.
+    void trim() noexcept {
+        while (!queue_.empty() && queue_.front().is_empty()) queue_.pop_front();
+        while (!queue_.empty() && queue_.back().is_empty()) queue_.pop_back();
+    }
 
     // Nothing but, perhaps, the current bytes.
     [[nodiscard]] bool idle() const noexcept {
         return queue_.empty() && streams_.empty() && sending_ == nullptr;
-    }
-
-    // What to append the next message to, which comes after all that was pushed.
-    std::string& last_bytes() {
-        if (idle() && !in_flight_ && sent_ == 0) return current_;  // else it might never be empty
-        if (queue_.empty() || queue_.back().message != nullptr) queue_.push_back({});
-        return queue_.back().bytes;
     }
 
     // Settles which message the next bytes come from.
@@ -143,6 +223,7 @@ private:
             sending_ = queue_.front().message;
             current_.swap(queue_.front().bytes);
             queue_.pop_front();
+            trim();
         } else if (!streams_.empty()) {
             sending_ = streams_.front();
             streams_.pop_front();
@@ -163,12 +244,13 @@ private:
         if (sending_ == &message) sending_ = nullptr;
         std::erase(streams_, &message);
         std::erase_if(queue_, [&](const Entry& entry) { return entry.message == &message; });
+        trim();
     }
 
     // Whole frames, or the rest of one that was begun.
     void put_first(std::string bytes) {
         if (sending_ != nullptr) {  // a frame of another message must be finished first
-            queue_.push_front({std::move(bytes), nullptr});
+            queue_.push_front(Entry{0, std::move(bytes)});
         } else if (current_.empty()) {
             current_.swap(bytes);
         } else {

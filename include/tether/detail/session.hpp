@@ -19,7 +19,6 @@
 #include <tether/detail/host_mutex.hpp>
 #include <tether/detail/ledger.hpp>
 #include <tether/detail/output_pump.hpp>
-#include <tether/detail/overdue_calls.hpp>
 #include <tether/detail/post_mortem.hpp>
 #include <tether/detail/runtime.hpp>
 #include <tether/detail/turn.hpp>
@@ -241,9 +240,10 @@ private:
     // --- ConnectionOwner. Virtual functions are defined within the class: the first that is not
     // makes GCC emit a vtable, and all that it leads to, into each translation unit.
 
-    void on_given_up(const Call& call, errc cause) override {
-        const bool stopped = cause == errc::timeout && watch_overdue(call);
-        if (!stopped) send_control(call.number, ControlType::cancel);
+    bool on_given_up(std::uint64_t number, errc cause) override {
+        if (cause == errc::timeout && watch_overdue()) return false;
+        send_control(number, ControlType::cancel);
+        return true;
     }
     void on_drained() override {
         const auto lock = acquire(mutex_);
@@ -520,13 +520,14 @@ private:
 
     // --- What makes a worker be replaced though it has not ended: defined in session_health.hpp
 
-    bool watch_overdue(const Call& call);
-    void arm_look();
+    bool watch_overdue();
+    void arm_look(TimePoint when);
     bool shall_replace() const noexcept;
     bool is_stopped();
     bool is_dumping_core();
     void look_at_overdue();
-    void look_at(OverdueCall call);
+    [[nodiscard]] TimePoint look_at_stopped(bool in_time);
+    [[nodiscard]] TimePoint look_at_running();
     void on_still_running(std::uint64_t number);
     void probe(std::uint64_t number);
     void await_guard(TimePoint since);
@@ -615,7 +616,8 @@ private:
     bool asked_to_stop_ = false;
     // How it is ended once no call is left; none: it need not be.
     StopLadder::Step retirement_ = StopLadder::Step::none;
-    OverdueCalls overdue_;
+    TimePoint next_look_ = TimePoint::max();  // at calls that have expired
+    bool seen_stopped_ = false;               // at the last such look
     // When the guard was asked first of all that it has not answered.
     std::optional<TimePoint> unheard_since_;
     bool hang_reported_ = false;  // since it was heard last

@@ -32,24 +32,24 @@ inline bool is_in_time(TimePoint second_look) noexcept {
 // --- Stuck
 
 // A call has expired, its request had left. True: the worker does not run at all, and is not to be
-// woken by a record.
-inline bool Session::watch_overdue(const Call& call) {
+// woken by a record. One look is for all such calls, however many there are.
+inline bool Session::watch_overdue() {
     const bool stopped = is_stopped();
     if (!stopped && stuck_policy_.action == StuckPolicy::Action::keep) return false;
-    const auto now = Clock::now();
-    const auto look = deadline_after(now, stopped ? until_stopped_for_sure : stuck_policy_.grace);
+    const auto pause = stopped ? until_stopped_for_sure : stuck_policy_.grace;
     const auto lock = acquire(mutex_);
-    overdue_.add({call.number, call.info.request, now, look, stopped});
-    arm_look();
+    seen_stopped_ = seen_stopped_ || stopped;
+    arm_look(deadline_after(Clock::now(), pause));
     return stopped;
 }
 
 // With mutex_ held.
-inline void Session::arm_look() {
+inline void Session::arm_look(TimePoint when) {
+    if (when >= next_look_) return;
+    next_look_ = when;
     const auto watching = acquire(watching_);
     if (!watches_) return;
-    at(watches_->overdue, overdue_.next_look(),
-       [](Session& session) { session.look_at_overdue(); });
+    at(watches_->overdue, when, [](Session& session) { session.look_at_overdue(); });
 }
 
 inline bool Session::shall_replace() const noexcept {
@@ -67,58 +67,70 @@ inline bool Session::is_dumping_core() {
     return process_.is_dumping_core();
 }
 
-// A request that waits behind others is not stuck: the worker's guard knows which handler runs. A
-// worker that is stopped cannot say so; the kernel does.
 inline void Session::look_at_overdue() {
     connection_.read_available();
     if (!connection_.takes_calls() && !connection_.has_calls()) return;
-    std::vector<OverdueCall> due;
+    const bool stopped = is_stopped();
+    bool was_stopped = false;
+    TimePoint due;
     {
         const auto lock = acquire(mutex_);
-        due = overdue_.take_due(Clock::now());
+        due = std::exchange(next_look_, TimePoint::max());
+        was_stopped = std::exchange(seen_stopped_, stopped);
     }
-    for (const auto& call : due) {
-        if (connection_.is_unanswered(call.number)) look_at(call);
+    TimePoint next;
+    if (stopped) {
+        next = look_at_stopped(was_stopped && is_in_time(due));
+    } else if (was_stopped) {  // it is told now, and has its grace
+        for (const auto number : connection_.take_untold()) {
+            send_control(number, ControlType::cancel);
+        }
+        next = deadline_after(Clock::now(), stuck_policy_.grace);
+    } else {
+        next = look_at_running();
     }
     const auto lock = acquire(mutex_);
-    arm_look();
+    arm_look(next);
 }
 
-// One that was stopped and runs again is asked now to give the call up, and has its grace.
-inline void Session::look_at(OverdueCall call) {
-    const bool was_stopped = std::exchange(call.stopped, is_stopped());
-    const bool for_sure = was_stopped && is_in_time(call.look);
-    const auto pause = std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50});
-    call.look = deadline_after(Clock::now(), call.stopped ? until_stopped_for_sure : pause);
-    if (call.stopped || stuck_policy_.action != StuckPolicy::Action::keep) {
-        const auto lock = acquire(mutex_);
-        overdue_.add(call);
+inline TimePoint Session::look_at_stopped(bool in_time) {
+    const auto calls = connection_.overdue_calls(Begun{});
+    if (calls.empty()) return TimePoint::max();
+    if (in_time) {
+        on_hang("it was stopped by a signal when call " + std::to_string(calls.front().number) +
+                " (\"" + std::string{calls.front().call.request} + "\") expired");
     }
-    if (call.stopped) {
-        if (!for_sure) return;
-        on_hang("it was stopped by a signal when call " + std::to_string(call.number) + " (\"" +
-                std::string{call.request} + "\") expired");
-    } else if (was_stopped) {
-        send_control(call.number, ControlType::cancel);
-    } else {
-        probe(call.number);
+    return deadline_after(Clock::now(), until_stopped_for_sure);
+}
+
+// A request that waits behind others is not stuck: the ledger tells what has begun, and the
+// worker's guard what still runs.
+inline TimePoint Session::look_at_running() {
+    if (stuck_policy_.action == StuckPolicy::Action::keep || !connection_.has_overdue()) {
+        return TimePoint::max();
     }
+    const auto now = Clock::now();
+    auto next =
+        deadline_after(now, std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50}));
+    for (const auto& [number, call] : connection_.overdue_calls(ledger_.look())) {
+        const auto look = deadline_after(call.expired, stuck_policy_.grace);
+        if (look <= now) probe(number);
+        if (look > now) next = std::min(next, look);
+    }
+    return next;
 }
 
 // The guard's answer.
 inline void Session::on_still_running(std::uint64_t number) {
     connection_.read_available();
-    std::optional<OverdueCall> call;
-    {
-        const auto lock = acquire(mutex_);
-        call = overdue_.find(number);
-        if (!shall_replace()) overdue_.forget(number);  // it is told once
-    }
-    if (!call || !connection_.takes_calls() || !connection_.is_unanswered(number)) return;
-    const auto text = "the handler of call " + std::to_string(number) + " (\"" +
-                      std::string{call->request} + "\") still ran " +
-                      std::to_string(to_milliseconds(Clock::now() - call->expired).count()) +
-                      " ms after its deadline";
+    const auto overdue = connection_.overdue_call(number);
+    if (!overdue || !connection_.takes_calls()) return;
+    if (!shall_replace()) connection_.excuse(number);  // it is told once
+    const auto text =
+        "the handler of call " + std::to_string(number) + " (\"" +
+        std::string{overdue->call.request} + "\") still ran " +
+        std::to_string(to_milliseconds(Clock::now() - overdue->call.expired).count()) +
+        " ms after its deadline";
     if (shall_replace() && concurrency_ > 1) {
         set_reason({errc::worker_stuck, text});
         retire(StopLadder::Step::kill);
