@@ -56,11 +56,15 @@ enum class Origin {
     lost_worker,  // it was to be one, but lost its control channel on the way
 };
 
-// The bootstrap itself is proof as well, where the environment was emptied on the way. Costs one
-// getenv and one system call in programs that are no workers.
+// The bootstrap itself is proof as well, where the environment was emptied on the way; but not from
+// another user, who may be at the other end of a socket that a service manager hands down. Costs
+// one getenv and one system call in programs that are no workers.
 inline Origin origin_of_process() {
     const char* mark = std::getenv(worker_variable);
     if (mark != nullptr && mark == worker_mark(worker_fd::control)) return Origin::worker;
+    if (!is_of_this_user(worker_fd::control)) {
+        return mark != nullptr ? Origin::lost_worker : Origin::other;
+    }
     std::array<char, 16> bytes;
     const auto size = peek(worker_fd::control, bytes.data(), bytes.size());
     if (begins_with_bootstrap({bytes.data(), size})) return Origin::worker;

@@ -156,6 +156,11 @@ inline PeerIdentity peer_identity(int fd) noexcept {
 #endif
 }
 
+// Whether a process of this one's user made the other end.
+inline bool is_of_this_user(int fd) noexcept {
+    return peer_identity(fd).uid == static_cast<long long>(::geteuid());
+}
+
 // The two ends of a connection to be: `parent` is connected already, `child` is handed over.
 struct Endpoint {
     Descriptor parent{};
