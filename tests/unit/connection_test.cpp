@@ -37,7 +37,7 @@ public:
         was_blocking_when_watched = (::fcntl(watched_fd, F_GETFL) & O_NONBLOCK) == 0;
         set_non_blocking(watched_fd, "watched");  // as a reactor does
     }
-    void watch_room() override {}
+    void watch_room() override { ++room_watches; }
     void unwatch_connection() override { ++unwatched; }
     void watch_deadline(TimePoint when) override { deadline = when; }
     [[nodiscard]] bool on_background_thread() const noexcept override { return in_background; }
@@ -54,6 +54,7 @@ public:
     bool in_background = false;
     int flushes = 0;  // that are due
     int input_watches = 0;
+    int room_watches = 0;
     int unwatched = 0;
     int watched_fd = -1;
     bool was_blocking_when_watched = false;
@@ -70,6 +71,11 @@ class Waiting final : public Call {
 public:
     explicit Waiting(tether::Duration run_timeout = tether::no_timeout) {
         info = {"ask", 0, false, Clock::now(), TimePoint::max(), run_timeout};
+        message.seal();
+    }
+    explicit Waiting(const std::string& payload) {
+        info = {"ask", 0, false, Clock::now(), TimePoint::max(), tether::no_timeout};
+        message.payload() += payload;
         message.seal();
     }
     tether::detail::Waiter on_settled() noexcept override { return nullptr; }
@@ -184,7 +190,7 @@ TEST_CASE("what the handlers on the background thread ask for leaves together") 
         CHECK(connection.heard() == 16 * one);
     }
     SECTION("when the worker is asked to leave") {
-        connection->stop();
+        connection->stop({});
         CHECK(connection.heard() == 3 * one);
         connection->on_others_ran();
     }
@@ -208,6 +214,50 @@ TEST_CASE("a call is answered, and a reader is wanted meanwhile") {
     CHECK(call.settled);
     CHECK(call.outcome.bytes() == "payload");
     CHECK_FALSE(connection->has_calls());
+}
+
+TEST_CASE("a request that expires before it has left is never heard of", "[F112]") {
+    Fixture connection;
+    std::vector<std::unique_ptr<Waiting>> calls;
+    const auto submit = [&] {
+        calls.push_back(std::make_unique<Waiting>(std::string(10'000, 'x')));
+        connection->submit(*calls.back());
+    };
+    while (connection.owner.room_watches == 0) submit();
+    for (int i = 0; i < 20; ++i) submit();
+    auto& last = *calls.back();
+    connection->cancel(last.number, false);
+    CHECK(last.settled);
+    CHECK(last.error().find("the request had not left") != std::string::npos);
+    CHECK(last.outcome.error->code() != tether::errc::outcome_unknown);
+    CHECK_FALSE(connection->is_unanswered(last.number));
+    CHECK(connection.owner.given_up.empty());
+    connection->cancel(1, false);  // that one has left
+    CHECK(connection->is_unanswered(1));
+    CHECK(connection.owner.given_up == std::vector<std::uint64_t>{1});
+    connection->stop({});
+}
+
+TEST_CASE("of many overdue calls those are looked at that have begun", "[F40][F112]") {
+    using tether::detail::Begun;
+    Fixture connection;
+    std::vector<std::unique_ptr<Waiting>> calls;
+    for (int i = 0; i < 100; ++i) {
+        calls.push_back(std::make_unique<Waiting>());
+        calls.back()->info.deadline = Clock::now() + std::chrono::milliseconds{1};
+        connection->submit(*calls.back());
+    }
+    CHECK_FALSE(connection->has_overdue());
+    while (Clock::now() < calls.back()->deadline()) std::this_thread::yield();
+    connection->on_deadline();
+    CHECK(connection->has_overdue());
+    const auto begun = connection->overdue_calls(Begun{std::vector<std::uint64_t>{7}});
+    REQUIRE(begun.size() == 1);
+    CHECK(begun.front().number == 7);
+    CHECK(connection->overdue_calls(Begun{}).size() == 64);  // no ledger: the oldest
+    connection->excuse(7);
+    CHECK(connection->overdue_calls(Begun{std::vector<std::uint64_t>{7}}).empty());
+    CHECK(connection->take_untold().empty());
 }
 
 TEST_CASE("a closed connection takes no calls, and tells when it has none left") {

@@ -216,6 +216,51 @@ TEST_CASE("withdrawing before anything was sent leaves no trace") {
     CHECK(wire.receiver.reader().idle());
 }
 
+TEST_CASE("copies that wait can be withdrawn, each once, and the others leave in order", "[F112]") {
+    Wire wire;
+    std::vector<std::unique_ptr<Parcel>> parcels;
+    const auto push = [&](std::uint64_t number) {
+        parcels.push_back(std::make_unique<Parcel>(request(number, 10'000)));
+        wire.outbox.push_copy(parcels.back()->outgoing);
+    };
+    for (std::uint64_t number = 1; number <= 40; ++number) push(number);
+    REQUIRE(wire.send(1) == 1);  // the socket is full now
+    for (std::uint64_t number = 41; number <= 100; ++number) push(number);
+    CHECK_FALSE(wire.outbox.withdraw_copy(1));  // a part of it has left
+    CHECK_FALSE(wire.outbox.withdraw_copy(1000));
+    Numbers left;
+    for (std::uint64_t number = 1; number <= 100; ++number) {
+        const bool waits = number % 3 != 0 || !wire.outbox.withdraw_copy(number);
+        if (waits) left.push_back(number);
+        CHECK((waits || !wire.outbox.withdraw_copy(number)));
+    }
+    CHECK(left.size() < 80);
+    wire.send_all();
+    CHECK(wire.delivered() == left);
+}
+
+TEST_CASE("copies that were withdrawn keep no memory", "[F112]") {
+    Outbox outbox;
+    std::array<ConstBuffer, 16> buffers;
+    Parcel stays{request(1, 100)};
+    outbox.push_copy(stays.outgoing);
+    REQUIRE(outbox.gather(buffers) == 1);  // being sent all the time
+    const auto before = ::mallinfo2().uordblks;
+    for (std::uint64_t number = 2; number <= 20'000; ++number) {
+        OutgoingMessage message;
+        message.payload().append(8000, 'x');
+        message.seal();
+        message.open(FrameType::request, 0, number);
+        outbox.push_copy(message);
+    }
+    for (std::uint64_t number = 2; number <= 20'000; ++number) {
+        REQUIRE(outbox.withdraw_copy(number));
+    }
+    CHECK(::mallinfo2().uordblks < before + 1'000'000);
+    outbox.consume(buffers[0].size);
+    CHECK(outbox.empty());
+}
+
 TEST_CASE("withdrawing in the last frame finishes it from a copy") {
     Wire wire;
     auto parcel = std::make_unique<Parcel>(request(1, 100'000));
