@@ -86,7 +86,7 @@ TEST_CASE("a report in words says only what is known", "[F82]") {
 TEST_CASE("a report in words is printable, whatever a worker has written", "[F98]") {
     ExitReport report;
     report.worker = "lint";
-    report.stderr_tail = std::string{"a\0b\x1b[2J\r\n\ttab \xc3\xa4 \xff\xc3\nlast words", 29};
+    report.stderr_tail = std::string{"a\0b\x1b[2J\r\n\ttab \xc3\xa4 \xff\xc3\nlast words", 30};
     const auto raw = report.stderr_tail;
     CHECK(contains(to_string(report),
                    "  | a\\x00b\\x1b[2J\\x0d\n  | \ttab \xc3\xa4 \\xff\\xc3\n  | last words"));

@@ -180,14 +180,9 @@ private:
 
         [[nodiscard]] bool is_empty() const noexcept { return message == nullptr && bytes.empty(); }
 
-        std::string bytes{};
-        OutgoingMessage* message = nullptr;
-        std::uint64_t first = 0;  // the lowest number
-        std::vector<Copy> copies{};
-        std::size_t unwanted = 0;  // bytes
-
-    private:
+        // Drops what was withdrawn.
         void compact() noexcept {
+            if (unwanted == 0) return;
             auto from = bytes.begin();
             auto to = bytes.begin();
             for (const auto& copy : copies) {
@@ -202,6 +197,12 @@ private:
             std::string{}.swap(bytes);
             std::vector<Copy>{}.swap(copies);
         }
+
+        std::string bytes{};
+        OutgoingMessage* message = nullptr;
+        std::uint64_t first = 0;  // the lowest number
+        std::vector<Copy> copies{};
+        std::size_t unwanted = 0;  // bytes
     };
 
     // What was withdrawn as a whole stays only between others.
@@ -221,6 +222,7 @@ private:
         const bool queued = !queue_.empty();
         if (queued && (queue_.front().message != nullptr || streams_.empty() || !stream_next_)) {
             sending_ = queue_.front().message;
+            queue_.front().compact();
             current_.swap(queue_.front().bytes);
             queue_.pop_front();
             trim();
