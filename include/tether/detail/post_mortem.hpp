@@ -83,7 +83,7 @@ inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& sta
 
 // Its handler has begun, or that is not known.
 inline bool may_have_begun(const Call& call, const Begun& begun) noexcept {
-    return call.message.done() && (!begun.known() || begun.contains(call.number));
+    return begun.known() ? begun.contains(call.number) : call.message.done();
 }
 
 // Its handler has not begun, for sure.

@@ -19,7 +19,7 @@ namespace tether_test {
 }
 
 [[nodiscard]] inline int find_connection_of_worker() {
-    for (int fd = 3; fd < 256; ++fd) {
+    for (int fd = 3; fd < 4096; ++fd) {
         if (is_connection_of_worker(fd)) return fd;
     }
     throw std::runtime_error("the connection was not found");
