@@ -10,7 +10,6 @@
 #include <tether/error.hpp>
 #include <tether/exit_status.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -96,13 +95,13 @@ inline std::vector<CallInFlight> describe_calls(std::span<Call* const> calls, Ti
                                                 const Begun& begun) {
     std::vector<CallInFlight> result;
     result.reserve(calls.size());
-    for (const auto* call : calls) {
-        result.push_back({std::string{call->info.request}, call->number,
-                          to_milliseconds(now - call->info.made),
-                          begun.known() && may_have_begun(*call, begun)});
+    for (const bool running : {true, false}) {
+        for (const auto* call : calls) {
+            if (running != (begun.known() && may_have_begun(*call, begun))) continue;
+            result.push_back({std::string{call->info.request}, call->number,
+                              to_milliseconds(now - call->info.made), running});
+        }
     }
-    std::stable_partition(result.begin(), result.end(),
-                          [](const CallInFlight& call) { return call.running; });
     return result;
 }
 

@@ -366,7 +366,7 @@ private:
         }
         if (starting_) return TimePoint::max();
         const auto now = Clock::now();
-        if (budget_.spent(now)) throw budget_spent();
+        if (budget_.spent(now)) throw CallError{budget_spent()};
         if (budget_.next_start() > now) return budget_.next_start();
         start(lock);
         return session_ != nullptr ? TimePoint::min() : now;

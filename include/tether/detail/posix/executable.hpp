@@ -113,6 +113,7 @@ inline ProgramImage find_program_image() noexcept {
             auto& found = *static_cast<ProgramImage*>(data);
             for (int i = 0; i < object->dlpi_phnum; ++i) {
                 const auto& segment = object->dlpi_phdr[i];
+                // NOLINTNEXTLINE(performance-no-int-to-ptr)
                 const auto* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
                 if (segment.p_type == PT_INTERP) found.loader = at;
                 if (segment.p_type != PT_LOAD || segment.p_offset != 0) continue;
@@ -164,6 +165,7 @@ inline std::string mapped_file(const char* address) {
 
 // Without /proc: the name that the program was executed by, as long as it leads to the same file.
 inline std::string executed_file(const ProgramImage& image) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
     const auto* name = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
     if (name == nullptr) return {};
     if (*name == '/') return is_file_of(name, image) ? name : std::string{};

@@ -132,7 +132,7 @@ public:
         const bool found = !gone_ && kill_descendants_of(pid_);
         const auto error = signal(SIGKILL);
         if (!found && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
-        if (error) signal(SIGCONT);  // it must be able to end itself
+        if (error) static_cast<void>(signal(SIGCONT));  // it must be able to end itself
         return error;
     }
 
@@ -169,7 +169,7 @@ public:
     // that does not end for some seconds is left behind.
     void discard() noexcept {
         if (gone_) return;
-        kill_tree();
+        static_cast<void>(kill_tree());
         for (int round = 0; round < 3000 && !reap_if_ended() && !gone_; ++round) {
             nap(std::chrono::milliseconds{round < 10 ? 0 : 1} + std::chrono::microseconds{100});
         }
