@@ -4,6 +4,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/posix/descriptor.hpp>
+#include <tether/detail/posix/executable.hpp>
 #include <tether/detail/posix/features.hpp>
 
 #include <csignal>
