@@ -93,7 +93,7 @@ TEST_CASE("requests that were not begun survive every end of their worker",
     };
     const End ends[] = {
         {"SIGKILL", [](TestWorker& worker) { signal(worker, SIGKILL); }, errc::worker_killed},
-        {"SIGSEGV", [](TestWorker& worker) { signal(worker, SIGSEGV); }, errc::worker_killed},
+        {"SIGABRT", [](TestWorker& worker) { signal(worker, SIGABRT); }, errc::worker_killed},
         {"kill()", [](TestWorker& worker) { worker.kill(); }, errc::worker_killed},
         {"restart()", [](TestWorker& worker) { worker.restart(); }, errc::stopped},
     };

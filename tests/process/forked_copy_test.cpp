@@ -20,6 +20,7 @@ TEST_CASE("a forked copy of a worker sends nothing and disturbs nothing", "[proc
                                                         {"stop_token", 0}, {"exit", 7 << 8},
                                                         {"end_thread", 0}, {"terminate", SIGTERM}};
     for (const auto& [what, status] : ends) {
+        if (instrumented && what == "exit") continue;  // a leak checker runs there
         CAPTURE(what);
         CHECK(worker.call(Meddle{"copy_" + what}) == status);
         CHECK(worker.call(Who{}).pid == pid);

@@ -93,9 +93,9 @@ private:
     }
 
     void names_reason(const std::string& step, const std::string& outcome) {
+        if (run_.fault.empty()) return;
         const auto number = std::atoi(run_.fault.c_str() + run_.fault.rfind(':') + 1);
-        const bool said = run_.fault.empty() ||
-                          outcome.find(std::strerror(number)) != std::string::npos ||
+        const bool said = outcome.find(std::strerror(number)) != std::string::npos ||
                           outcome.find("not implemented") != std::string::npos;
         if (!said) complain(step + ": does not say what was refused: " + outcome);
     }
@@ -288,10 +288,11 @@ TEST_CASE("a filter of system calls forbids what is newer than others", "[faults
         {"accept=1", false},
         {"epoll_ctl=1", false},
     }));
-    live_in(sandbox);
+    live_in(sandbox, {}, portable ? "child" : "session");
 }
 
 TEST_CASE("there is no /proc", "[faults][F97]") {
+    if (instrumented) return;  // a sanitizer needs it
     if (!can_wrap(without_proc)) return;
     // Then descendants are found only in the worker's group.
     live_in({"", true}, without_proc, "child");

@@ -36,7 +36,7 @@ public:
         now.nice_ = ::getpriority(PRIO_PROCESS, 0);
         now.knows_nice_ = errno == 0;
         now.io_priority_ = ::syscall(SYS_ioprio_get, io_of_one, 0);
-        now.timer_slack_ = ::prctl(PR_GET_TIMERSLACK);
+        now.timer_slack_ = ::prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
 #endif
         return now;
     }
@@ -103,7 +103,7 @@ private:
             ::sched_setaffinity(0, sizeof to.cpus_, to.cpus());
         }
         if (to.timer_slack_ > 0 && from.timer_slack_ != to.timer_slack_) {
-            ::prctl(PR_SET_TIMERSLACK, to.timer_slack_);
+            ::prctl(PR_SET_TIMERSLACK, to.timer_slack_, 0, 0, 0);
         }
 #endif
     }
