@@ -296,16 +296,11 @@ inline std::optional<Connection::OverdueCall> Connection::overdue_call(std::uint
 inline std::vector<Connection::OverdueCall> Connection::overdue_calls(const Begun& begun) {
     constexpr std::size_t most = 64;
     std::vector<OverdueCall> result;
-    if (begun.known()) {
-        for (const auto number : begun.numbers()) {
-            if (const auto call = overdue_call(number)) result.push_back(*call);
-        }
-        return result;
-    }
     const auto lock = acquire(mutex_);
     for (const auto& [number, call] : calls_.abandoned_calls()) {
         if (result.size() == most) break;
-        if (call.expired != TimePoint::max()) result.push_back({number, call});
+        const bool may_run = !begun.known() || begun.contains(number);
+        if (may_run && call.expired != TimePoint::max()) result.push_back({number, call});
     }
     return result;
 }

@@ -22,8 +22,7 @@ namespace detail {
 // The memory, of zeros at first; docs/wire-protocol.md has the layout. The parent trusts nothing in
 // it further than it trusts an answer.
 struct LedgerPages {
-    // Enough for the requests that are begun and whose answers have not left: those of one buffer
-    // of the reader, or one for each thread that runs handlers.
+    // Enough for the requests of one buffer of the reader, so that `passed` seldom matters.
     static constexpr std::size_t noted = 4096;
     static constexpr std::size_t held_room = std::size_t{64} * 1024;
 
@@ -33,6 +32,10 @@ struct LedgerPages {
     std::uint32_t reserved = 0;
     std::array<std::uint64_t, noted> begun{};  // the worker's: numbers of requests
     std::array<char, held_room> held{};        // the worker's: whole frames
+    // The worker's: a request up to this number may have begun, whether or not it is in `begun`.
+    // One that runs for long beside others is overwritten there, and so is one whose answer has not
+    // reached the parent.
+    std::uint64_t passed = 0;
 };
 static_assert(FrameReader::buffer_size / (FrameHeader::size + MessageHead::size) + 1024 <=
               LedgerPages::noted);
@@ -50,6 +53,7 @@ public:
     // write first and read then.
     [[nodiscard]] bool begin(std::uint64_t number) noexcept {
         if (pages_ == nullptr) return true;
+        if (next_ == 0) pass();
         std::atomic_ref{pages_->begun[next_]}.exchange(number);
         next_ = (next_ + 1) % LedgerPages::noted;
         return std::atomic_ref{pages_->closed}.load() == 0;
@@ -72,6 +76,12 @@ public:
     }
 
 private:
+    // From here on entries are overwritten.
+    void pass() noexcept {
+        const auto& begun = pages_->begun;
+        std::atomic_ref{pages_->passed}.store(*std::max_element(begun.begin(), begun.end()));
+    }
+
     LedgerPages* pages_;
     std::size_t next_ = 0;
     std::size_t held_ = 0;
@@ -82,44 +92,49 @@ class Begun {
 public:
     // Nothing is known.
     Begun() = default;
-    explicit Begun(std::vector<std::uint64_t> numbers)
-        : known_(true), numbers_(std::move(numbers)) {
+    explicit Begun(std::vector<std::uint64_t> numbers, std::uint64_t passed = 0)
+        : known_(true), passed_(passed), numbers_(std::move(numbers)) {
         std::sort(numbers_.begin(), numbers_.end());
     }
     [[nodiscard]] bool known() const noexcept { return known_; }
-    [[nodiscard]] const std::vector<std::uint64_t>& numbers() const noexcept { return numbers_; }
-    [[nodiscard]] bool contains(std::uint64_t number) const noexcept {
-        return std::binary_search(numbers_.begin(), numbers_.end(), number);
+    // `whole`: the request had left as a whole. Of others only those are noted that the worker had
+    // no memory for.
+    [[nodiscard]] bool contains(std::uint64_t number, bool whole = true) const noexcept {
+        return (whole && number <= passed_) ||
+               std::binary_search(numbers_.begin(), numbers_.end(), number);
     }
 
 private:
     bool known_ = false;
+    std::uint64_t passed_ = 0;
     std::vector<std::uint64_t> numbers_;
 };
 
-// The parent's side. `pages` may be null. `surely_used`: by a worker that serves, however early it
-// is asked; the worker is no program in another language. Thread-safe.
+// The parent's side. `pages` may be null. `surely_used`: the worker is no program in another
+// language, and keeps it before its welcome, unless it has lost it. Thread-safe.
 class Ledger {
 public:
     explicit Ledger(void* pages = nullptr, bool surely_used = false) noexcept
         : pages_(static_cast<LedgerPages*>(pages)), surely_used_(surely_used) {}
 
-    // From now on no further request begins.
-    [[nodiscard]] Begun close() const {
+    // From now on no further request begins. `welcomed`: the worker's welcome has come.
+    [[nodiscard]] Begun close(bool welcomed) const {
         if (pages_ != nullptr) std::atomic_ref{pages_->closed}.store(1);
-        return look();
+        return look(welcomed);
     }
 
     // While it goes on.
-    [[nodiscard]] Begun look() const {
+    [[nodiscard]] Begun look(bool welcomed) const {
         if (pages_ == nullptr) return {};
-        if (!surely_used_ && std::atomic_ref{pages_->used}.load() == 0) return {};
+        const bool used = std::atomic_ref{pages_->used}.load() != 0;
+        if (!used && (welcomed || !surely_used_)) return {};
         std::vector<std::uint64_t> numbers;
         for (auto& entry : pages_->begun) {
             const auto number = std::atomic_ref{entry}.load();
             if (number != 0) numbers.push_back(number);
         }
-        return Begun{std::move(numbers)};
+        // Last: what is missing among the others has passed by now.
+        return Begun{std::move(numbers), std::atomic_ref{pages_->passed}.load()};
     }
 
     // The answers that were held back when the worker ended, among others that have left.

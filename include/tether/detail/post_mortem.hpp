@@ -32,6 +32,7 @@ struct Reason {
     errc cause{};
     std::string text{};
     bool expected = false;  // it is what the owner wants, by a call or by an option
+    bool believed = true;   // what the worker said and noted made sense
 };
 
 // Nobody on this side wanted its end: what it left undone may be done by the next.
@@ -39,9 +40,10 @@ inline bool is_by_itself(const std::optional<Reason>& reason) noexcept {
     return !reason || reason->cause == errc::framing || reason->cause == errc::worker_stuck;
 }
 
-// What a worker says whose bytes made no sense is not believed.
+// What a worker says whose bytes made no sense is not believed. One that only closed its connection
+// has most likely crashed.
 inline bool is_believed(const std::optional<Reason>& reason) noexcept {
-    return !reason || reason->cause != errc::framing;
+    return !reason || reason->believed;
 }
 
 // Why a call was given up.
@@ -82,7 +84,8 @@ inline Reason verdict(const std::optional<Reason>& reason, const ExitStatus& sta
 
 // Its handler has begun, or that is not known.
 inline bool may_have_begun(const Call& call, const Begun& begun) noexcept {
-    return begun.known() ? begun.contains(call.number) : call.message.done();
+    const bool whole = call.message.done();
+    return begun.known() ? begun.contains(call.number, whole) : whole;
 }
 
 // Its handler has not begun, for sure.

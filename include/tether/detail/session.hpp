@@ -255,7 +255,9 @@ private:
         kill_later(errc::framing, text,
                    std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
     }
-    void on_violation(errc cause, const std::string& text) override { kill(cause, text); }
+    void on_violation(errc cause, const std::string& text) override {
+        kill(cause, text, cause != errc::framing);
+    }
     // A process in which an allocation failed may be in any state.
     void on_error_answer(const ErrorAnswer& answer) override {
         const bool exhausted =
@@ -331,7 +333,8 @@ private:
     void on_failure(const StartFailure& failure) {
         connection_.stop_reading();
         const bool ends = failure.cause != errc::hook_missing && failure.cause != errc::framing;
-        if (!ends || connection_.ready()) return kill(failure.cause, failure.text);
+        const bool believed = failure.cause != errc::framing;
+        if (!ends || connection_.ready()) return kill(failure.cause, failure.text, believed);
         set_reason({failure.cause, failure.text});
         kill_later(failure.cause, failure.text, std::chrono::seconds{1});
     }
@@ -356,8 +359,8 @@ private:
     }
 
     // Ends it by force.
-    void kill(errc cause, const std::string& text) {
-        set_reason({cause, text});
+    void kill(errc cause, const std::string& text, bool believed = true) {
+        set_reason({cause, text, false, believed});
         take_step(StopLadder::Step::kill);
     }
 
@@ -452,7 +455,7 @@ private:
     // For the connection; nothing more begins in the worker from here on.
     [[nodiscard]] Connection::End end_of(const std::optional<Reason>& why) const {
         const bool another = !for_good_.load() && !runtime_.exiting();
-        auto begun = ledger_.close();
+        auto begun = ledger_.close(connection_.ready());
         if (!is_believed(why)) begun = {};
         return {std::move(begun), another, why && why->expected, is_by_itself(why)};
     }
@@ -482,7 +485,8 @@ private:
         connection_.close();
         const auto why = reason();
         const bool ready = connection_.ready();
-        auto [cause, text, expected] = verdict(why, ended_->status, ready, !never_began_.load());
+        [[maybe_unused]] auto [cause, text, expected, believed] =
+            verdict(why, ended_->status, ready, !never_began_.load());
         const auto end_of_calls = end_of(why);
         const auto report = make_report(*ended_, std::move(tail), end_of_calls.begun);
         report->killed_from_outside = !why && ended_->status.signal() == SIGKILL;

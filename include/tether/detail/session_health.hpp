@@ -112,7 +112,8 @@ inline TimePoint Session::look_at_running() {
     const auto now = Clock::now();
     auto next =
         deadline_after(now, std::max<Duration>(stuck_policy_.grace, std::chrono::milliseconds{50}));
-    for (const auto& [number, call] : connection_.overdue_calls(ledger_.look())) {
+    for (const auto& [number, call] :
+         connection_.overdue_calls(ledger_.look(connection_.ready()))) {
         const auto look = deadline_after(call.expired, stuck_policy_.grace);
         if (look <= now) probe(number);
         if (look > now) next = std::min(next, look);
