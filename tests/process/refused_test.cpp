@@ -288,6 +288,8 @@ TEST_CASE("a filter of system calls forbids what is newer than others", "[faults
         {"accept=1", false},
         {"epoll_ctl=1", false},
     }));
+    // With neither a pidfd nor waitid(), the group of a worker that crashed cannot be ended safely.
+    if (portable && std::string{sandbox.rules}.find("waitid") != std::string::npos) return;
     live_in(sandbox, {}, portable ? "child" : "session");
 }
 
