@@ -113,7 +113,37 @@ void send_raw(int fd, const std::string& bytes) {
     }
 }
 
+// Says the same until the parent has had enough.
+[[noreturn]] void flood(int fd, const std::string& bytes) {
+    std::string many;
+    while (many.size() < 64 * 1024) many += bytes;
+    for (;;) {
+        if (::send(fd, many.data(), many.size(), MSG_NOSIGNAL) <= 0) ::pause();
+    }
+}
+
+void flood(const std::string& kind, std::uint64_t number) {
+    constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
+    const auto half = [&](std::uint64_t of) {
+        return RawFrame{.flags = 1, .index = own, .number = of, .claimed_payload = 64 << 20}
+            .bytes();
+    };
+    std::string abort;
+    put(abort, 0, 4);
+    put(abort, 7, 4);  // the type, no flags, no index
+    put(abort, number, 8);
+    std::string record;
+    put(record, 9, 4);
+    put(record, 17, 1);  // running
+    put(record, number, 8);
+    if (kind == "flood_half") flood(find_connection_of_worker(), half(number) + half(number + 1));
+    if (kind == "flood_aborts") flood(find_connection_of_worker(), half(number) + abort);
+    if (kind == "flood_records") flood(find_control_of_worker(), record);
+}
+
 void meddle(const std::string& kind, std::uint64_t number) {
+    if (kind.starts_with("flood")) return flood(kind, number);
+
     constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
     const int fd = find_connection_of_worker();
     const std::string garbage(64, '\xff');

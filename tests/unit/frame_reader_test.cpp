@@ -500,4 +500,56 @@ TEST_CASE("the oldest message that is still coming is known") {
     CHECK(reader.oldest_open(5) == 5u);
 }
 
+/// Takes number 1, discards 2, refuses all others.
+struct OneTwo final : Doorkeeper {
+    Verdict judge(const FrameHeader& header) override {
+        ++judged;
+        return header.number == 1   ? Verdict::take
+               : header.number == 2 ? Verdict::discard
+                                    : Verdict::refuse;
+    }
+    int judged = 0;
+};
+
+TEST_CASE("what is not wanted has no storage, and what was not asked for ends the connection",
+          "[F111]") {
+    OneTwo door;
+    Receiver receiver{std::uint64_t{1} << 30};
+    receiver.reader().set_doorkeeper(door);
+    const std::string large(300'000, 'x');
+    const Message wanted{FrameType::response, 2, 1, large, {large}, {}};
+    const Message unwanted{FrameType::response, 2, 2, large, {large, {}}, {}};
+    const Message small{FrameType::response, 2, 3, "small", {}, {}};
+    receiver.feed(encoded(wanted) + encoded(unwanted) + encoded(small) + encoded(unwanted), 1000);
+    REQUIRE(receiver.messages.size() == 4);
+    CHECK(receiver.messages[0] == wanted);
+    CHECK(receiver.messages[1].number == 2);
+    CHECK(receiver.messages[1].payload.empty());
+    CHECK(receiver.messages[1].blobs.empty());
+    CHECK(receiver.messages[2] == small);  // there is no more of it than has come
+    CHECK(receiver.messages[3].number == 2);
+    CHECK(receiver.reader().idle());
+    CHECK(door.judged == 3);
+
+    // Its size alone would be an allocation.
+    const auto claim = frame(FrameType::response, more, 4, head(std::uint64_t{1} << 29, {}) + "x");
+    CHECK_THROWS_AS(receiver.feed(claim), FramingError);
+}
+
+TEST_CASE("a message that is discarded must still be as long as it says", "[F111]") {
+    const auto begin = frame(FrameType::response, more, 2, head(100, {}) + std::string(60, 'x'));
+    const auto discard = [&](const std::string& rest) {
+        OneTwo door;
+        Receiver receiver{std::uint64_t{1} << 20};
+        receiver.reader().set_doorkeeper(door);
+        receiver.feed(begin + rest);
+        return receiver.messages.size();
+    };
+    CHECK(discard(frame(FrameType::data, 0, 2, std::string(40, 'x'))) == 1);
+    CHECK(discard(frame(FrameType::abort, 0, 2, {})) == 0);
+    CHECK_THROWS_AS(discard(frame(FrameType::data, 0, 2, std::string(39, 'x'))), FramingError);
+    CHECK_THROWS_AS(discard(frame(FrameType::data, 0, 2, std::string(41, 'x'))), FramingError);
+    CHECK_THROWS_AS(discard(frame(FrameType::data, more, 2, std::string(40, 'x'))), FramingError);
+}
+
 }  // namespace frame_reader_test

@@ -52,7 +52,9 @@ public:
           channel_(std::move(socket), max_message_bytes),
           may_wait_in_receive_(limit_waiting_receives(channel_.fd())),
           spin_(spin),
-          wake_ups_(wake_ups != nullptr ? *wake_ups : own_wake_ups_) {}
+          wake_ups_(wake_ups != nullptr ? *wake_ups : own_wake_ups_) {
+        channel_.reader().set_doorkeeper(door_);
+    }
 
     [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
 
@@ -122,6 +124,15 @@ public:
     [[nodiscard]] bool has_calls() const {
         const auto lock = acquire(mutex_);
         return calls_.size() != 0;
+    }
+    [[nodiscard]] bool is_pending(std::uint64_t number) const {
+        const Lock lock{mutex_};
+        return calls_.find(number) != nullptr;
+    }
+    // How many calls were made.
+    [[nodiscard]] std::uint64_t calls_made() const {
+        const auto lock = acquire(mutex_);
+        return calls_.last();
     }
     // It was given up, and its answer has not come yet.
     [[nodiscard]] bool is_unanswered(std::uint64_t number) const {
@@ -265,6 +276,7 @@ public:
 
     // The worker says that its handler has had the run timeout of the call.
     void on_overrun(std::uint64_t number) {
+        if (!is_pending(number)) return;
         read_available();
         Lock lock{mutex_};
         auto* call = calls_.find(number);
@@ -280,6 +292,18 @@ public:
 
 private:
     // --- Waiting and reading: defined in connection_reading.hpp
+
+    // An answer opens only for a call that waits or was given up, and on the whole no more often
+    // than there were calls: a worker may break off its answers, but not for ever.
+    class Door final : public Doorkeeper {
+    public:
+        explicit Door(Connection& connection) noexcept : connection_(connection) {}
+        Verdict judge(const FrameHeader& header) override;
+
+    private:
+        Connection& connection_;
+        std::uint64_t opened_ = 0;
+    };
 
     struct Departure;
     bool lead(BlockingCall& call, Lock& lock, bool deaf);
@@ -438,6 +462,7 @@ private:
     std::mutex reading_;                        // the channel's reader
     std::atomic<unsigned> reading_wanted_ = 0;  // threads that wait for it
     mutable std::mutex mutex_;
+    Door door_{*this};
     Channel channel_;
     const bool may_wait_in_receive_;  // it has a limit
     CallTable<Call> calls_;

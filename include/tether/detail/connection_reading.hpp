@@ -209,8 +209,12 @@ inline Channel::Received Connection::read(const Call* reader, bool wait) {
     ++reading_wanted_;
     const std::scoped_lock reading{reading_};
     --reading_wanted_;
+    // What a worker sends without end must not keep this thread from its deadlines, nor from other
+    // workers. More than a socket holds: what has arrived is read as a whole.
+    constexpr std::uint64_t slice = std::uint64_t{4} << 20;
     try {
-        for (int round = 0; round < 64; ++round) {
+        const auto end = channel_.reader().parsed() + slice;
+        for (int round = 0; round < 64 && channel_.reader().parsed() < end; ++round) {
             {
                 const auto lock = acquire(mutex_);
                 if (input_closed_) return Received::closed;
@@ -231,6 +235,15 @@ inline Channel::Received Connection::read(const Call* reader, bool wait) {
         owner_.on_violation(errc::message_too_large, "an answer did not fit into memory");
     }
     return Channel::Received::closed;
+}
+
+inline Doorkeeper::Verdict Connection::Door::judge(const FrameHeader& header) {
+    const Lock lock{connection_.mutex_};
+    const auto& calls = connection_.calls_;
+    const bool is_answer = header.type == FrameType::response || header.type == FrameType::error;
+    if (!connection_.ready_ || !is_answer || ++opened_ > calls.last()) return Verdict::refuse;
+    if (calls.find(header.number) != nullptr) return Verdict::take;
+    return calls.is_abandoned(header.number) ? Verdict::discard : Verdict::refuse;
 }
 
 inline void Connection::deliver(IncomingMessage& message, const Call* reader) {

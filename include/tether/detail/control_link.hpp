@@ -27,7 +27,7 @@ public:
     // Sends the record, or keeps it. False: something is left, send nothing when there is room.
     bool send(std::string_view record) {
         const auto lock = acquire(mutex_);
-        spoken_ = true;
+        ++said_;
         unsent_ += record;
         return flush();
     }
@@ -36,7 +36,7 @@ public:
     bool send_unless_behind(std::string_view record) {
         const auto lock = acquire(mutex_);
         if (!unsent_.empty()) return true;  // whoever kept those watches for room
-        spoken_ = true;
+        ++said_;
         unsent_ += record;
         return flush();
     }
@@ -50,11 +50,13 @@ public:
         std::vector<std::uint64_t> overran{};  // requests whose handlers ran too long
     };
 
-    // What has arrived, without waiting.
-    Received receive() {
+    // What has arrived, without waiting, but not more than a slice of it: a worker that writes
+    // without end harms itself only. `calls_made`: each may be told of once, as may each record
+    // that was sent; a worker that says more floods.
+    Received receive(std::uint64_t calls_made) {
         const auto lock = acquire(mutex_);
         Received result;
-        while (socket_ && !in_.broken()) {
+        for (int round = 0; round < 8 && socket_ && !in_.broken(); ++round) {
             const MutableBuffer space{in_.space(), in_.space_size()};
             const auto size = receive_some(socket_.get(), {&space, 1}, MSG_DONTWAIT);
             result.open = size > 0 || (size < 0 && would_block());
@@ -62,8 +64,14 @@ public:
             if (size <= 0) break;
             in_.received(static_cast<std::size_t>(size));
             while (const auto record = in_.next()) {
+                ++heard_;
                 take(*record, result);
             }
+        }
+        if (heard_ > 1024 + said_ + calls_made) {
+            result.open = false;
+            result.failure = {errc::framing,
+                              "its control channel carried more records than there is to say"};
         }
         if (in_.broken()) {
             result.open = false;
@@ -88,13 +96,13 @@ public:
 private:
     void fail(const std::error_code& error, Received& result) const {
         // The kernel tells an end that left something unread from others.
-        if (error == std::errc::connection_reset && !spoken_) result.unread = true;
+        if (error == std::errc::connection_reset && said_ == 0) result.unread = true;
         if (result.open || is_hang_up(error)) return;
         result.failure = {errc::framing, "its control channel cannot be read: " + error.message()};
     }
 
     static void take(const ControlRecord& record, Received& result) {
-        result.heard = true;
+        result.heard = result.heard || record.type >= ControlType::running;
         const auto number = [&] { return BinaryReader{record.content}.number<std::uint64_t>(); };
         if (record.type == ControlType::failed) {
             result.failure = StartFailure::decode(record.content);
@@ -119,7 +127,8 @@ private:
     Descriptor socket_;
     ControlReader in_;
     std::string unsent_;
-    bool spoken_ = false;  // more was sent than the bootstrap
+    std::uint64_t said_ = 0;   // records beside the bootstrap
+    std::uint64_t heard_ = 0;  // records
 };
 
 }  // namespace detail

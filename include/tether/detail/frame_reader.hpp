@@ -41,6 +41,24 @@ struct IncomingMessage {
     Bytes* storage = nullptr;  // of the payload, to move from, where it is large
 };
 
+// Says whether a large message that begins may be received: its size is only a claim.
+class Doorkeeper {
+public:
+    Doorkeeper() = default;
+    Doorkeeper(const Doorkeeper&) = delete;
+    Doorkeeper& operator=(const Doorkeeper&) = delete;
+
+    enum class Verdict {
+        take,
+        discard,  // it is delivered without its content, for which there is no storage
+        refuse,   // it ends the connection
+    };
+    virtual Verdict judge(const FrameHeader& header) = 0;
+
+protected:
+    ~Doorkeeper() = default;
+};
+
 // Turns a stream of bytes, cut anywhere, into messages. Small ones are views into its buffer; large
 // ones are received in place.
 class FrameReader {
@@ -51,6 +69,10 @@ public:
         : buffer_(std::make_unique_for_overwrite<char[]>(buffer_size)), max_(max_message_bytes) {}
 
     void set_max_message_bytes(std::uint64_t max) noexcept { max_ = max; }
+    // Without one, all are taken.
+    void set_doorkeeper(Doorkeeper& doorkeeper) noexcept { doorkeeper_ = &doorkeeper; }
+    // Bytes parsed since the connection began.
+    [[nodiscard]] std::uint64_t parsed() const noexcept { return offset_; }
 
     // Where to receive the next bytes, in this order. Call next() until it has nothing first.
     std::array<MutableBuffer, 2> space() noexcept {
@@ -140,6 +162,8 @@ private:
         std::vector<Bytes> parts{};  // the payload first
         std::size_t part = 0;
         std::size_t filled = 0;
+        bool is_discarded = false;
+        std::uint64_t to_discard = 0;  // bytes that are still to come
 
         void skip_full() noexcept {
             while (part < parts.size() && filled == parts[part].size()) {
@@ -147,9 +171,11 @@ private:
                 filled = 0;
             }
         }
-        [[nodiscard]] bool complete() const noexcept { return part == parts.size(); }
+        [[nodiscard]] bool complete() const noexcept {
+            return part == parts.size() && to_discard == 0;
+        }
         MutableBuffer space(std::uint64_t limit) noexcept {
-            if (complete()) return {};
+            if (is_discarded || complete()) return {};
             auto& bytes = parts[part];
             return {reinterpret_cast<char*>(BytesFilling::data(bytes)) + filled,
                     std::min<std::uint64_t>(limit, bytes.size() - filled)};
@@ -251,18 +277,30 @@ private:
         auto assembly = std::make_unique<Assembly>();
         assembly->header = header;
         assembly->timeouts = head.timeouts;
-        assembly->parts.reserve(1 + std::size_t{head.blobs});
-        assembly->parts.emplace_back(static_cast<std::size_t>(head.payload));
-        for (std::uint32_t i = 0; i < head.blobs; ++i) {
-            const auto size = load_le<std::uint64_t>(sizes + 8 * std::size_t{i});
-            assembly->parts.emplace_back(static_cast<std::size_t>(size));
+        const auto verdict =
+            doorkeeper_ == nullptr ? Doorkeeper::Verdict::take : doorkeeper_->judge(header);
+        if (verdict == Doorkeeper::Verdict::refuse) fail("a message that was not asked for");
+        if (verdict == Doorkeeper::Verdict::discard) {
+            assembly->is_discarded = true;
+            assembly->to_discard = content;
+        } else {
+            make_parts(*assembly, head, sizes);
         }
-        assembly->skip_full();
         const auto [place, added] = assemblies_.emplace(header.number, std::move(assembly));
         if (!added) fail("a message is opened twice");
         begin_body(header, *place->second, here);
         skip(fixed + table);
         return true;
+    }
+
+    static void make_parts(Assembly& assembly, const MessageHead& head, const char* sizes) {
+        assembly.parts.reserve(1 + std::size_t{head.blobs});
+        assembly.parts.emplace_back(static_cast<std::size_t>(head.payload));
+        for (std::uint32_t i = 0; i < head.blobs; ++i) {
+            const auto size = load_le<std::uint64_t>(sizes + 8 * std::size_t{i});
+            assembly.parts.emplace_back(static_cast<std::size_t>(size));
+        }
+        assembly.skip_full();
     }
 
     void begin_body(const FrameHeader& header, Assembly& assembly, std::uint64_t size) noexcept {
@@ -272,6 +310,14 @@ private:
     }
 
     void take_body() {
+        while (current_->is_discarded && frame_left_ != 0 && available() != 0) {
+            const auto size =
+                std::min<std::uint64_t>({frame_left_, available(), current_->to_discard});
+            if (size == 0) fail("a message is longer than its announced size");
+            current_->to_discard -= size;
+            frame_left_ -= size;
+            skip(static_cast<std::size_t>(size));
+        }
         while (frame_left_ != 0 && available() != 0) {
             const auto target = current_->space(frame_left_);
             if (target.size == 0) fail("a message is longer than its announced size");
@@ -288,6 +334,15 @@ private:
 
     IncomingMessage deliver(Assembly& whole) {
         delivered_ = whole.header.number;
+        if (whole.is_discarded) {
+            return {whole.header.type,
+                    whole.header.message,
+                    whole.header.number,
+                    whole.timeouts,
+                    {},
+                    {},
+                    nullptr};
+        }
         return {whole.header.type, whole.header.message,  whole.header.number,
                 whole.timeouts,    whole.parts[0].view(), std::span{whole.parts}.subspan(1),
                 &whole.parts[0]};
@@ -311,6 +366,7 @@ private:
     std::vector<Bytes> blobs_;      // of the last small message
     std::optional<std::uint64_t> delivered_;
     std::uint64_t looked_at_ = 0;
+    Doorkeeper* doorkeeper_ = nullptr;
 };
 
 }  // namespace detail

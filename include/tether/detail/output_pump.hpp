@@ -60,7 +60,7 @@ public:
     // Reads what is there, but not for ever, and not more than the host's stderr can take in time.
     void pump(Stream& stream) {
         std::array<char, std::size_t{16} * 1024> bytes;
-        for (int round = 0; stream.pipe && round < 64 && !is_congested(); ++round) {
+        for (int round = 0; stream.pipe && round < 8 && !is_congested(); ++round) {
             const auto size =
                 retry([&] { return ::read(stream.pipe.get(), bytes.data(), bytes.size()); });
             if (size == -1 && would_block()) return;

@@ -310,7 +310,7 @@ private:
 
     // False: the worker has closed its end.
     bool read_control() {
-        const auto received = control_.receive();
+        const auto received = control_.receive(connection_.calls_made());
         if (received.failure) on_failure(*received.failure);
         if (received.heard) on_heard();
         if (received.unread) on_never_began();

@@ -123,6 +123,7 @@ inline TimePoint Session::look_at_running() {
 
 // The guard's answer.
 inline void Session::on_still_running(std::uint64_t number) {
+    if (!connection_.overdue_call(number)) return;
     connection_.read_available();
     const auto overdue = connection_.overdue_call(number);
     if (!overdue || !connection_.takes_calls()) return;

@@ -18,6 +18,15 @@ namespace tether_test {
     return (::fcntl(fd, F_GETFL) & O_ASYNC) == 0;
 }
 
+[[nodiscard]] inline int find_control_of_worker() {
+    for (int fd = 3; fd < 4096; ++fd) {
+        struct ::stat status {};
+        if (::fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) continue;
+        if (!is_connection_of_worker(fd)) return fd;
+    }
+    throw std::runtime_error("the control channel was not found");
+}
+
 [[nodiscard]] inline int find_connection_of_worker() {
     for (int fd = 3; fd < 4096; ++fd) {
         if (is_connection_of_worker(fd)) return fd;

@@ -1,0 +1,40 @@
+// What a worker sends that was not asked for harms itself only: it is a framing error, whatever it
+// is and however fast it comes, and takes no memory of its parent's.
+
+#include <asio/use_future.hpp>
+
+#include <future>
+#include <string>
+#include <vector>
+
+#include "process/support/worker_under_test.hpp"
+
+namespace tether_test::flood_test {
+namespace {
+
+TEST_CASE("a worker that floods its parent is replaced, and others notice nothing",
+          "[process][flood][F111]") {
+    const Census census;
+    const auto transport = each_transport();
+    TestWorker other{options_for()};
+    other.call(Nothing{});
+    for (const std::string kind : {"flood_half", "flood_aborts", "flood_records"}) {
+        CAPTURE(kind);
+        TestWorker worker{options_for(transport)};
+        worker.call(Nothing{});
+        const auto before = resident_kibibytes();
+        auto flooding = worker.async_call(Meddle{kind}, asio::use_future);
+        while (flooding.wait_for(0s) != std::future_status::ready) {
+            REQUIRE(other.call(Add{1, 2}, {.timeout = soon}) == 3);
+        }
+        const auto error = error_of([&] { flooding.get(); });
+        INFO(error.what());
+        CHECK(error.code() == errc::framing);
+        // Those of sanitizers have a shadow.
+        CHECK((instrumented || resident_kibibytes() < before + 32 * 1024));
+        CHECK(worker.call(Add{1, 2}) == 3);
+    }
+}
+
+}  // namespace
+}  // namespace tether_test::flood_test
