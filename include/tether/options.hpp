@@ -187,6 +187,23 @@ private:
     Callback callback_{};
 };
 
+/// What becomes of the processes that a worker has started, and of those that these start, when the
+/// worker ends. Whichever way it ends (asked to, killed, by `exit` or `abort`, by an exception that
+/// nobody caught, by a signal, from outside), they are ended with it.
+///
+/// Not found, so not ended, are: one that is in a session of its own (`setsid`) and whose
+/// environment was emptied as well, once its worker has ended by itself; one of another user; and,
+/// where the system does not list children (no `/proc`, or one that hides processes), all in a
+/// process group of their own. When the parent itself is killed, the worker ends what it has
+/// started; when both are killed at once, as by `killall -9` where parent and worker are one
+/// program, nobody is left to do it: give the worker a program of its own, or put the parent into a
+/// control group or a process namespace.
+enum class Descendants : std::uint8_t {
+    end_all,        ///< all of them
+    spare_sessions  ///< those in a session of their own are left alone: for daemons that a handler
+                    ///< starts on purpose, such as a cache server or a watcher
+};
+
 /// Everything about one worker. An aggregate; name the members you set:
 ///
 ///     tether::Worker<LintProtocol> worker{{.name = "lint", .call_timeout = 10s}};
@@ -253,6 +270,9 @@ struct WorkerOptions {
 
     /// What the operating system holds it to.
     Limits limits{};
+
+    /// What becomes of the processes that it has started when it ends.
+    Descendants descendants = Descendants::end_all;
 
     /// Where the worker's output goes.
     Output output{};

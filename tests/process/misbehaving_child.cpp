@@ -32,6 +32,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -228,6 +229,22 @@ int freeze_other_threads() {
     ::close(ends[0]);
     ::close(ends[1]);
     return told ? failed : EAGAIN;
+}
+
+// --- A worker that ends by itself
+
+void end_as_told(const std::string& how) {
+    ::signal(SIGSEGV, SIG_DFL);
+    if (how == "exit") std::exit(3);
+    if (how == "quick_exit") std::quick_exit(3);
+    if (how == "_exit") ::_exit(3);
+    if (how == "abort") std::abort();
+    if (how == "uncaught")
+        std::thread{[] { throw std::runtime_error("nobody catches it"); }}.join();
+    if (how == "other_thread") std::thread{[] { std::exit(3); }}.join();
+    if (how == "exec") ::execl("/bin/true", "true", nullptr);
+    if (how == "sigkill") ::raise(SIGKILL);
+    if (how == "sigsegv") ::raise(SIGSEGV);
 }
 
 // --- What else handlers do
@@ -489,6 +506,7 @@ public:
             call.log(tether::Severity::info, "taken");
             return 1;
         }
+        if (request.kind.starts_with("end_")) end_as_told(request.kind.substr(4));
         if (request.kind.starts_with("copy_")) {
             return meddle_in_copy(request.kind.substr(5), [&] { std::ignore = call.stop_token(); });
         }

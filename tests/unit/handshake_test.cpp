@@ -98,12 +98,14 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(got->orphan_grace_us == sent.orphan_grace_us);
     CHECK(got->parent_pid == sent.parent_pid);
     CHECK(got->spin_us == 0);
+    CHECK_FALSE(got->spares_sessions);
 
     auto only_one = full_bootstrap();
     only_one.listening = only_one.mark_severity = only_one.has_parent = false;
     only_one.limits.nice = 7;
     only_one.spin_us = 15;
     only_one.depth = 3;
+    only_one.spares_sessions = true;
     const auto flags = Bootstrap::decode(only_one.encode());
     REQUIRE(flags);
     CHECK_FALSE(flags->listening);
@@ -113,6 +115,7 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(flags->limits == only_one.limits);
     CHECK(flags->spin_us == 15);
     CHECK(flags->depth == 3);
+    CHECK(flags->spares_sessions);
 }
 
 TEST_CASE("a bootstrap or greeting that is cut, prolonged or foreign is none", "[F6]") {

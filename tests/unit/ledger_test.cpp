@@ -99,6 +99,15 @@ TEST_CASE("answers that are held back are kept until others have left", "[F107]"
     CHECK(held == LedgerPages::held_room / size);
 }
 
+TEST_CASE("a worker says that nothing which it started is left", "[F102]") {
+    const Memory memory;
+    CHECK_FALSE(memory.parent.tidy());
+    LedgerWriter{memory.pages.get()}.set_tidy();
+    CHECK(memory.parent.tidy());
+    LedgerWriter{}.set_tidy();
+    CHECK_FALSE(Ledger{}.tidy());
+}
+
 TEST_CASE("nothing that a worker writes leads the parent out of the ledger", "[F107]") {
     const Memory memory;
     memory.pages->used = 1;

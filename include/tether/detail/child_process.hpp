@@ -30,6 +30,12 @@ inline Secret make_secret() {
     return secret;
 }
 
+// By which the worker's descendants are known; not secret, since the environment is not.
+inline std::string make_family_mark() {
+    std::random_device random;
+    return std::to_string(::getpid()) + ":" + std::to_string(random()) + std::to_string(random());
+}
+
 inline std::string worker_name(const WorkerOptions& options) {
     if (!options.name.empty()) return options.name;
     if (!options.program.empty()) return file_name(options.program);
@@ -69,6 +75,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     bootstrap.limits = options.limits;
     bootstrap.parent_pid = static_cast<std::uint64_t>(::getpid());
     bootstrap.depth = own_depth() + 1;
+    bootstrap.spares_sessions = options.descendants == Descendants::spare_sessions;
     return bootstrap;
 }
 
@@ -143,13 +150,15 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     auto changes = options.environment;
     changes[worker_variable] = worker_mark(control.second.get());
     changes[depth_variable] = std::to_string(bootstrap.depth);
+    Family family{make_family_mark(), bootstrap.spares_sessions};
+    changes[Family::variable] = family.mark;
     plan.environment = changed_environment(changes);
     plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
                         endpoint.child.get()};
     if (self) plan.descriptors.push_back(self.get());
     if (ledger) plan.descriptors.push_back(ledger.get());
     SurroundingsLent lent{surroundings};
-    ChildProcess process{spawn(plan)};
+    ChildProcess process{spawn(plan), std::move(family)};
     lent.complete(process.pid(), !options.limits.nice);
     return {std::move(process),       std::move(endpoint.parent),
             std::move(control.first), SharedMemory{ledger.get(), sizeof(LedgerPages)},

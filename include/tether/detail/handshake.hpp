@@ -107,11 +107,12 @@ struct Bootstrap {
     Secret parent_secret{};  // what the connection must present
     Secret worker_secret{};  // what the worker answers
     ProtocolId protocol{};
-    bool listening = false;      // a listening socket was handed over, not a connected one
-    bool verify_peer = false;    // the socket tells who connects
-    bool mark_severity = false;  // somebody reads the output line by line
-    bool has_parent = false;     // a descriptor of the parent's process was handed over
-    bool has_ledger = false;     // so was shared memory, see LedgerPages
+    bool listening = false;        // a listening socket was handed over, not a connected one
+    bool verify_peer = false;      // the socket tells who connects
+    bool mark_severity = false;    // somebody reads the output line by line
+    bool has_parent = false;       // a descriptor of the parent's process was handed over
+    bool has_ledger = false;       // so was shared memory, see LedgerPages
+    bool spares_sessions = false;  // see Descendants::spare_sessions
     std::uint32_t concurrency = 1;
     std::uint64_t max_message_bytes = 0;
     std::uint64_t orphan_grace_us = 0;
@@ -126,10 +127,10 @@ struct Bootstrap {
         out.number(wire_magic).number(wire_version).text(worker).number(generation);
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
-        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
-                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
-                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
-                           (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U);
+        const auto flags =
+            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U) |
+            (has_parent ? 8U : 0U) | (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
+            (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U) | (spares_sessions ? 256U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
@@ -155,6 +156,7 @@ struct Bootstrap {
         result.mark_severity = (flags & 4) != 0;
         result.has_parent = (flags & 8) != 0;
         result.has_ledger = (flags & 128) != 0;
+        result.spares_sessions = (flags & 256) != 0;
         result.concurrency = in.number<std::uint32_t>();
         result.max_message_bytes = in.number<std::uint64_t>();
         result.orphan_grace_us = in.number<std::uint64_t>();

@@ -29,7 +29,7 @@ struct LedgerPages {
     std::uint32_t used = 0;       // the worker's: it notes what it begins
     std::uint32_t closed = 0;     // the parent's: nothing may begin any more
     std::uint32_t held_size = 0;  // the worker's: of `held`
-    std::uint32_t reserved = 0;
+    std::uint32_t tidy = 0;       // the worker's: it has ended what it started, and ends itself
     std::array<std::uint64_t, noted> begun{};  // the worker's: numbers of requests
     std::array<char, held_room> held{};        // the worker's: whole frames
     // The worker's: a request up to this number may have begun, whether or not it is in `begun`.
@@ -73,6 +73,11 @@ public:
         held_ += static_cast<std::size_t>(answer.wire_size());
         held_size.store(static_cast<std::uint32_t>(held_));
         return true;
+    }
+
+    // Nothing that this worker started is left.
+    void set_tidy() noexcept {
+        if (pages_ != nullptr) std::atomic_ref{pages_->tidy}.store(1);
     }
 
 private:
@@ -135,6 +140,10 @@ public:
         }
         // Last: what is missing among the others has passed by now.
         return Begun{std::move(numbers), std::atomic_ref{pages_->passed}.load()};
+    }
+
+    [[nodiscard]] bool tidy() const noexcept {
+        return pages_ != nullptr && std::atomic_ref{pages_->tidy}.load() != 0;
     }
 
     // The answers that were held back when the worker ended, among others that have left.

@@ -7,10 +7,12 @@
 #if defined(_WIN32)
 #error "Tether does not run on Windows yet; a port belongs into tether/detail/windows/"
 #else
+#include <tether/detail/posix/descendants.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/executable.hpp>
 #include <tether/detail/posix/features.hpp>
 #include <tether/detail/posix/memory_events.hpp>
+#include <tether/detail/posix/pidfd.hpp>
 #include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/process.hpp>
 #include <tether/detail/posix/process_hooks.hpp>

@@ -435,6 +435,7 @@ private:
 
     std::optional<Ended> reap() {
         const auto lock = acquire(process_mutex_);
+        if (ledger_.tidy()) process_.set_descendants_ended();
         return process_.reap_if_ended();
     }
 

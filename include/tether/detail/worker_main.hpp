@@ -56,6 +56,7 @@ public:
 
         ForkedCopy::watch();
         adopt_descendants();
+        if (bootstrap_.spares_sessions) SparedSessions::spare();
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
         // Watches until the very end, longer than any scope.
         guard_ = new Guard(std::move(control), control_in, std::move(parent), bootstrap_);
@@ -70,8 +71,11 @@ public:
         const int exit_code = serve(std::move(connection), identity);
         ForkedCopy::end_here();
         std::fflush(stdout);
-        // A parent that is there kills the group itself.
-        if (!kill_descendants() && guard_->is_orphaned()) end_with_all_descendants();
+        if (kill_descendants()) {
+            LedgerWriter{ledger_.data()}.set_tidy();
+        } else if (guard_->is_orphaned()) {  // a parent that is there kills the group itself
+            end_with_all_descendants();
+        }
         return exit_code;
     }
 

@@ -4,13 +4,14 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/lifecycle.hpp>
+#include <tether/detail/posix/descendants.hpp>
 #include <tether/detail/posix/descriptor.hpp>
 #include <tether/detail/posix/features.hpp>
+#include <tether/detail/posix/pidfd.hpp>
 #include <tether/detail/posix/poll.hpp>
 #include <tether/detail/posix/process_tree.hpp>
 #include <tether/exit_status.hpp>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -18,7 +19,6 @@
 #include <optional>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -27,32 +27,6 @@
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
-
-inline Descriptor open_pidfd([[maybe_unused]] ::pid_t pid) noexcept {
-#if TETHER_HAS_PIDFD
-    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-    if (fd != -1) {
-        // Without a high number it is just as good; this must not fail for lack of one.
-        const int high = fd >= Descriptor::lowest ? -1 : Descriptor::copy_high(fd);
-        if (high == -1) return Descriptor::known(fd);
-        ::close(fd);
-        return Descriptor::known(high);
-    }
-#endif
-    return {};
-}
-
-inline int signal_pidfd([[maybe_unused]] int pidfd, [[maybe_unused]] int number,
-                        [[maybe_unused]] unsigned flags = 0) noexcept {
-#if TETHER_HAS_PIDFD
-    return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, flags));
-#else
-    errno = ENOSYS;
-    return -1;
-#endif
-}
-
-inline bool is_pidfd(int fd) noexcept { return signal_pidfd(fd, 0) == 0 || errno != EBADF; }
 
 // What a process left behind.
 struct Ended {
@@ -64,17 +38,25 @@ struct Ended {
 class ChildProcess {
 public:
     ChildProcess() noexcept = default;
-    explicit ChildProcess(::pid_t pid) noexcept
-        : pid_(pid), pidfd_(open_pidfd(pid)), peak_before_(own_peak()), gone_(pid <= 0) {}
+    explicit ChildProcess(::pid_t pid, Family family = {}) noexcept
+        : pid_(pid),
+          pidfd_(open_pidfd(pid)),
+          family_(std::move(family)),
+          peak_before_(own_peak()),
+          gone_(pid <= 0) {}
     ChildProcess(ChildProcess&& other) noexcept
         : pid_(other.pid_),
           pidfd_(std::move(other.pidfd_)),
+          family_(std::move(other.family_)),
           peak_before_(other.peak_before_),
+          descendants_ended_(other.descendants_ended_),
           gone_(std::exchange(other.gone_, true)) {}
     ChildProcess& operator=(ChildProcess&& other) noexcept {
         pid_ = other.pid_;
         pidfd_ = std::move(other.pidfd_);
+        family_ = std::move(other.family_);
         peak_before_ = other.peak_before_;
+        descendants_ended_ = other.descendants_ended_;
         gone_ = std::exchange(other.gone_, true);
         return *this;
     }
@@ -119,24 +101,27 @@ public:
         return last_error();
     }
 
-    // Kills the process with all its descendants, those in other sessions included. It is stopped
-    // first, so that nothing escapes by forking or being reaped meanwhile. Where descendants cannot
-    // be found, at least its group: one of those that traces it would hold up its end. Returns what
-    // the system refused.
-    std::error_code kill_tree() const noexcept {
+    // Kills the process with its descendants. It is stopped first, so that nothing escapes by
+    // forking or being reaped meanwhile. Where descendants cannot be found, at least its group: one
+    // of those that traces it would hold up its end. Returns what the system refused.
+    std::error_code kill_tree() noexcept {
         const bool stops = !signal(SIGSTOP);
         // Some 100 ms, by rounds: no clock is needed.
         for (int round = 0; round < 700 && stops && is_to_be_stopped(); ++round) {
             nap(std::chrono::microseconds{100});
         }
-        const bool found = !gone_ && kill_descendants_of(pid_);
+        const bool found = !gone_ && DescendantKiller{pid_, family_}.end_below_worker();
+        descendants_ended_ = stops && found;
         const auto error = signal(SIGKILL);
         if (!found && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
         if (error) static_cast<void>(signal(SIGCONT));  // it must be able to end itself
         return error;
     }
 
-    // Ends what is left of the group and reaps the process, when it has ended; at most once.
+    // The process says that it has ended its descendants itself.
+    void set_descendants_ended() noexcept { descendants_ended_ = true; }
+
+    // Ends what is left of its descendants and reaps the process, when it has ended; at most once.
     std::optional<Ended> reap_if_ended() noexcept {
         if (gone_) return std::nullopt;
         ::siginfo_t info{};
@@ -146,10 +131,12 @@ public:
             // The host reaped it. The number may belong to a stranger: touch nothing by number.
             gone_ = true;
             kill_group_by_pidfd();
+            end_orphans(false);
             return Ended{status_from_kernel(), 0};
         }
         if (info.si_pid == 0) return std::nullopt;
         if (!kill_group_by_pidfd()) ::kill(-pid_, SIGKILL);
+        end_orphans(true);
         gone_ = true;
         Ended ended{to_status(info), 0};
         int status = 0;
@@ -227,7 +214,14 @@ private:
         const bool refused = reaped == -1 && errno != ECHILD;
         if (reaped == 0 || (refused && !ended)) return std::nullopt;
         gone_ = true;
+        end_orphans(false);
         return Ended{reaped == pid_ ? status_of(status) : status_from_kernel(), 0};
+    }
+
+    void end_orphans(bool unreaped) noexcept {
+        if (!std::exchange(descendants_ended_, true)) {
+            DescendantKiller{pid_, family_}.end_orphans(unreaped);
+        }
     }
 
     static ExitStatus status_of(int status) noexcept {
@@ -281,79 +275,12 @@ private:
         return {};
     }
 
-#if TETHER_HAS_PROC_CHILDREN
-    static bool is_child_of(::pid_t child, ::pid_t parent) noexcept {
-        bool found = false;
-        for_each_child(parent, [&](::pid_t pid) { found = found || pid == child; });
-        return found;
-    }
-
-    static std::vector<::pid_t> children_of(::pid_t parent) noexcept {
-        std::vector<::pid_t> children;
-        for_each_child(parent, [&](::pid_t pid) {
-            try {
-                children.push_back(pid);
-            } catch (...) {  // no memory: those found so far
-            }
-        });
-        return children;
-    }
-
-    // `parent` is stopped and a subreaper: it reaps nobody, so numbers stay with their processes,
-    // and the children of those that end become its own. The second look makes sure that the pidfd
-    // is of the process that was listed. False: the system does not tell its children.
-    static bool kill_descendants_of(::pid_t parent) noexcept {
-        if (!for_each_child(parent, [](::pid_t) {})) return false;
-        WaitClock clock;
-        const auto deadline = deadline_after(clock.now(), std::chrono::seconds{1});
-        try {
-            std::vector<::pid_t> known;
-            for (bool found = true; std::exchange(found, false);) {
-                for (const auto child : children_of(parent)) {
-                    if (std::find(known.begin(), known.end(), child) != known.end()) continue;
-                    known.push_back(child);
-                    found = true;
-                    kill_child_of(parent, child, clock, deadline);
-                }
-            }
-        } catch (...) {  // no memory: the process group is killed all the same
-        }
-        return true;
-    }
-
-    // Its own children first: where the system has no subreapers, they would go to process 1.
-    // Returns once the rest of them have become children of `parent`.
-    static void kill_child_of(::pid_t parent, ::pid_t child, WaitClock& clock, TimePoint deadline,
-                              int depth = 0) {
-        const auto handle = open_pidfd(child);
-        if (!is_child_of(child, parent)) return;
-        const auto send = [&](int number) {
-            return (handle && signal_pidfd(handle.get(), number) == 0) ||
-                   ::kill(child, number) == 0;
-        };
-        if (!send(SIGSTOP)) return;
-        for (const auto grandchild : children_of(child)) {
-            if (depth < deepest) kill_child_of(child, grandchild, clock, deadline, depth + 1);
-        }
-        send(SIGKILL);
-        const auto left = [&, now = clock.now()] { return std::max(deadline, now) - now; }();
-        PollItem item = readable(handle.get());
-        const int ready = handle ? wait_ready({&item, 1}, deadline_after(Clock::now(), left)) : -1;
-        if (ready == 0) clock.slept(left);
-        if (ready >= 0) return;
-        while (!children_of(child).empty() && clock.now() < deadline) {
-            nap(std::chrono::milliseconds{1});
-        }
-    }
-    static constexpr int deepest = 16;
-#else
-    static bool kill_descendants_of(::pid_t) noexcept { return false; }
-#endif
-
     ::pid_t pid_ = 0;
     Descriptor pidfd_;
-    std::uint64_t peak_before_ = 0;  // of this process, when it started that one
-    bool gone_ = true;               // reaped, by us or by the host
+    Family family_;
+    std::uint64_t peak_before_ = 0;   // of this process, when it started that one
+    bool descendants_ended_ = false;  // nobody need look for them any more
+    bool gone_ = true;                // reaped, by us or by the host
 };
 
 }  // namespace detail

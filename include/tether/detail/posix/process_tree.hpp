@@ -9,6 +9,7 @@
 #include <tether/detail/posix/poll.hpp>
 
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <csignal>
@@ -110,17 +111,33 @@ bool for_each_child(::pid_t parent, Visit visit) noexcept {
     return told;
 }
 
+// In a worker: whether descendants in a session of their own are left alone, see Descendants.
+class SparedSessions {
+public:
+    static void spare() noexcept { flag().store(true); }
+    [[nodiscard]] static bool include(::pid_t pid) noexcept {
+        return flag().load() && ::getsid(pid) != ::getsid(0);
+    }
+
+private:
+    static std::atomic<bool>& flag() noexcept {
+        static constinit std::atomic<bool> spared{false};
+        return spared;
+    }
+};
+
 // In a worker: stops the children of `parent`, a child of this process, and kills them, theirs
 // first. Where the system has no subreapers, they would otherwise go to process 1.
 inline void kill_below(::pid_t parent, int depth = 0) noexcept {
     ::kill(parent, SIGSTOP);
     for_each_child(parent, [&](::pid_t child) {
+        if (SparedSessions::include(child)) return;
         if (depth < 8) kill_below(child, depth + 1);
         ::kill(child, SIGKILL);
     });
 }
 
-// In a worker, which is a subreaper: kills all descendants. When a child dies its own children
+// In a worker, which is a subreaper: kills its descendants. When a child dies its own children
 // become ours, perhaps after our list was read: so this repeats until there is none to reap or to
 // kill. Bounded, since one that hangs in the kernel may never die. False: they cannot be found.
 inline bool kill_descendants() noexcept {
@@ -132,6 +149,7 @@ inline bool kill_descendants() noexcept {
                 reaped = true;
                 return;
             }
+            if (SparedSessions::include(child)) return;
             kill_below(child);
             if (::kill(child, SIGKILL) == 0) {
                 killed = true;
@@ -145,6 +163,11 @@ inline bool kill_descendants() noexcept {
 }
 
 #else
+
+class SparedSessions {
+public:
+    static void spare() noexcept {}
+};
 
 inline bool kill_descendants() noexcept { return false; }
 
