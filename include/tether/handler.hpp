@@ -61,8 +61,9 @@ public:
 
     /// Says something to the parent's `Output`: as a line in order with what this process writes
     /// to stderr, with its severity when the output is a callback. Newlines make several lines.
-    /// Survives a crash right after it. Like a write to stderr it waits while the parent's side
-    /// takes nothing. Does nothing when the parent is gone; throws only `std::bad_alloc`.
+    /// Survives a crash right after it, and comes before the answer of this call: see `Output`.
+    /// Like a write to stderr it waits while the parent's side takes nothing. Does nothing when the
+    /// parent is gone; throws only `std::bad_alloc`.
     void log(Severity severity, std::string_view text) const { control_.log(severity, text); }
 
     /// The number of this call, unique in its process: 1, 2, 3, ... as they are made. Error reports

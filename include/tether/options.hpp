@@ -130,7 +130,11 @@ struct StuckPolicy {
 ///     tether::Worker<LintProtocol> worker{{.output = tether::Output::relay("lint: ")}};
 ///
 /// But for `inherit`, output is read and passed on in whole lines. What a worker wrote before it
-/// ended is passed on before its calls fail, a last line without a newline included.
+/// ended is passed on before its calls fail, a last line without a newline included. What a handler
+/// said by `CallContext::log` is passed on before its call returns or completes, with all that was
+/// written before it, unless the call was given up meanwhile, or the parent's stderr or callback
+/// takes more than a second for it. Output without `log` comes when it comes: before its call, or
+/// soon after it.
 ///
 /// A value: copies share nothing but what a callback refers to.
 class Output {
@@ -138,7 +142,9 @@ public:
     /// Receives each line. Called on Tether's background thread, or on a thread that is inside
     /// `stop()`, `kill()`, `restart()` or the destructor of the worker; for one worker never from
     /// two threads at once. Must not throw, and must not call the worker. While it runs, the
-    /// other workers of the program have to wait, and so has whoever waits for this one's end.
+    /// other workers of the program have to wait, and so has whoever waits for this one's end. It
+    /// should need no lock that is held during a call: calls whose handlers log wait for it, for a
+    /// second at most.
     using Callback = std::function<void(const LogRecord&)>;
 
     /// What `mode()` tells: the name of the function that made it; `callback` for `to`.

@@ -475,6 +475,13 @@ public:
         call.log(static_cast<tether::Severity>(request.severity), request.text);
     }
 
+    tether::Bytes handle(const LogAndMake& request,
+                         tether::CallContext<LogAndMake>& call) override {
+        call.log(tether::Severity::info, request.text);
+        if (request.size < 0) throw std::runtime_error(request.text);
+        return patterned(static_cast<std::size_t>(request.size));
+    }
+
     tether::Bytes handle(const Make& request, tether::CallContext<Make>&) override {
         return patterned(static_cast<std::size_t>(request.size));
     }

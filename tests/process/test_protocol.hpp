@@ -157,6 +157,15 @@ struct Log {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Log, severity, text)
 
+/// Logs `text`, and answers with `size` bytes; throws it when `size` is negative.
+struct LogAndMake {
+    static constexpr std::string_view name = "log_and_make";
+    using Response = tether::Bytes;
+    std::string text{};
+    std::int64_t size{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LogAndMake, text, size)
+
 /// Answers with patterned(size).
 struct Make {
     static constexpr std::string_view name = "make";
@@ -257,7 +266,7 @@ struct TestProtocol {
     using Requests =
         tether::Messages<Echo, Add, Nothing, Count, Await, AwaitToken, SpinForever, AwaitBriefly,
                          TimeLeft, Throw, Exit, Signal, Print, PrintAndAbort, Log, Make, SideEffect,
-                         IdempotentEffect, Start, Who, Meddle, Carry, Number, Stall>;
+                         IdempotentEffect, Start, Who, Meddle, Carry, Number, Stall, LogAndMake>;
 };
 
 /// The same two requests in every codec.

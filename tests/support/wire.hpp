@@ -26,13 +26,14 @@ struct Message {
     std::string payload{};
     std::vector<std::string> blobs{};
     tether::detail::Timeouts timeouts{};
+    bool logged = false;
 
     friend bool operator==(const Message&, const Message&) = default;
 };
 
 inline Message copy_of(const tether::detail::IncomingMessage& message) {
-    Message copy{message.type, message.index,   message.number, std::string{message.payload},
-                 {},           message.timeouts};
+    Message copy{message.type, message.index,    message.number, std::string{message.payload},
+                 {},           message.timeouts, message.logged};
     for (const auto& blob : message.blobs) copy.blobs.emplace_back(blob.view());
     return copy;
 }
@@ -46,7 +47,8 @@ struct Parcel {
             outgoing.blobs().push_back(&blobs.emplace_back(std::string_view{blob}));
         }
         outgoing.seal();
-        outgoing.open(source.type, source.index, source.number, source.timeouts);
+        outgoing.open(source.type, source.index, source.number, source.timeouts,
+                      source.logged ? tether::detail::FrameHeader::logged : std::uint8_t{0});
     }
     Parcel(const Parcel&) = delete;
     Parcel& operator=(const Parcel&) = delete;

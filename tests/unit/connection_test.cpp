@@ -47,6 +47,7 @@ public:
         return true;
     }
     void on_error_answer(const ErrorAnswer& answer) override { causes.push_back(answer.cause); }
+    std::shared_ptr<OutputSource> output() override { return nullptr; }
     void on_drained() override { ++drained; }
     void on_lost(const std::string& text) override { lost.push_back(text); }
     void on_violation(errc, const std::string& text) override { violations.push_back(text); }

@@ -296,6 +296,8 @@ TEST_CASE("each malformation has its sentence", "[F15]") {
         {frame(static_cast<FrameType>(255), 0, 1, good_head), "unknown frame type"},
         {frame(FrameType::request, 2, 1, good_head), "unknown frame flags"},
         {frame(FrameType::request, 0x81, 1, good_head), "unknown frame flags"},
+        {frame(FrameType::response, 4, 1, good_head), "unknown frame flags"},
+        {opened + frame(FrameType::data, 2, 1, "12345"), "unknown frame flags"},
         {frame(FrameType::request, 0, 1, good_head.substr(1)), "frame too short"},
         {frame(FrameType::request, 0, 1, ""), "frame too short"},
         {frame(FrameType::request, 0, 1, head(1, {})), "size differs"},

@@ -50,6 +50,19 @@ TEST_CASE("large messages are cut into frames of at most a mebibyte") {
     CHECK((receiver.messages == std::vector{message}));
 }
 
+TEST_CASE("an answer says once that its handler has logged", "[F110]") {
+    for (const std::size_t size : {10, 100'000, 3'000'000}) {
+        Message message{FrameType::response, 4, 5, pattern(size), {pattern(11)}};
+        message.logged = true;
+        Receiver receiver;
+        receiver.feed(encoded(message), 12'345);
+        CHECK((receiver.messages == std::vector{message}));
+        message.type = FrameType::error;
+        receiver.feed(encoded(message));
+        CHECK((receiver.messages.back() == message));
+    }
+}
+
 TEST_CASE("an outgoing message can be sent again, and its storage be used again") {
     Message message{FrameType::request, 3, 8, pattern(30), {pattern(11)}};
     Parcel parcel{message};

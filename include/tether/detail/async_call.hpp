@@ -155,7 +155,17 @@ private:
         if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
         if (outcome.goes_on(sent_again_)) {
             relaunch(self);
+        } else if (outcome.logged != nullptr) {
+            complete_after_output(self);
         } else {
+            post_completion(self);
+        }
+    }
+
+    void complete_after_output(std::shared_ptr<AsyncCall>& self) noexcept {
+        try {
+            outcome.logged->pass_on_output([self]() mutable { self->post_completion(self); });
+        } catch (...) {
             post_completion(self);
         }
     }

@@ -8,6 +8,7 @@
 #include <tether/error.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 TETHER_NAMESPACE_BEGIN
@@ -34,6 +35,8 @@ public:
     // False: the worker is not told of it now.
     virtual bool on_given_up(std::uint64_t number, errc cause) = 0;
     virtual void on_error_answer(const ErrorAnswer& answer) = 0;
+    // Null: nobody gets its lines.
+    virtual std::shared_ptr<OutputSource> output() = 0;
     // It takes no more calls, and has none left.
     virtual void on_drained() = 0;
     // Nothing can be sent, or nothing comes any more.

@@ -264,6 +264,7 @@ inline void Connection::deliver(IncomingMessage& message, const Call* reader) {
     }
     // When there is no memory for any of this, the call is still pending.
     call->outcome.take(message);
+    if (message.logged) call->outcome.logged = owner_.output();
     if (call->outcome.is_error_answer) look_at_error(*call);
     calls_.remove(message.number);
     const auto waiter = settle(*call, reader);

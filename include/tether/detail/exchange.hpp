@@ -6,12 +6,14 @@
 #include <tether/config.hpp>
 #include <tether/detail/envelope.hpp>
 #include <tether/detail/frame_reader.hpp>
+#include <tether/detail/lifecycle.hpp>
 #include <tether/detail/outgoing_message.hpp>
 #include <tether/error.hpp>
 
 #include <algorithm>
 #include <condition_variable>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -30,6 +32,21 @@ enum class Resend {
     freely,  // its handler had not begun
 };
 
+// A worker's lines of output, on their way through pipes of their own.
+class OutputSource {
+public:
+    OutputSource(const OutputSource&) = delete;
+    OutputSource& operator=(const OutputSource&) = delete;
+    // Passes on what has come so far. Waits at most until `deadline`, and not for long.
+    virtual void pass_on_output(TimePoint deadline) = 0;
+    // Has `next` run on the background thread when that is done.
+    virtual void pass_on_output(std::function<void()> next) = 0;
+
+protected:
+    OutputSource() = default;
+    ~OutputSource() = default;
+};
+
 // An answer or an error. An error is kept as a value and thrown by whoever waits for it, so that no
 // exception object is shared between threads. The bytes of an answer are decoded by whoever waits
 // for it.
@@ -37,6 +54,8 @@ struct Outcome {
     std::optional<CallError> error{};
     Resend resend = Resend::never;
     bool is_error_answer = false;
+    // The handler has logged something, which comes before its answer.
+    std::shared_ptr<OutputSource> logged{};
     std::string payload{};
     Bytes large_payload{};
     std::vector<Bytes> blobs{};
@@ -47,6 +66,7 @@ struct Outcome {
         error.reset();
         resend = Resend::never;
         is_error_answer = false;
+        logged.reset();
         payload.clear();
         large_payload = {};
         blobs.clear();

@@ -24,7 +24,8 @@ enum class FrameType : std::uint8_t {
 
 struct FrameHeader {
     static constexpr std::size_t size = 16;
-    static constexpr std::uint8_t more = 1;  // flag: data frames follow
+    static constexpr std::uint8_t more = 1;    // flag: data frames follow
+    static constexpr std::uint8_t logged = 2;  // flag of answers: the handler has logged something
 
     std::uint32_t body = 0;
     FrameType type = FrameType::data;

@@ -39,6 +39,7 @@ struct IncomingMessage {
     std::string_view payload{};
     std::span<Bytes> blobs{};
     Bytes* storage = nullptr;  // of the payload, to move from, where it is large
+    bool logged = false;       // see FrameHeader
 };
 
 // Says whether a large message that begins may be received: its size is only a claim.
@@ -209,7 +210,10 @@ private:
             fail("unknown frame type");
         }
         if (header.body > max_frame_body) fail("frame too long");
-        if ((header.flags & ~FrameHeader::more) != 0) fail("unknown frame flags");
+        const bool is_answer =
+            header.type == FrameType::response || header.type == FrameType::error;
+        const auto known = FrameHeader::more | (is_answer ? FrameHeader::logged : 0);
+        if ((header.flags & ~known) != 0) fail("unknown frame flags");
         if (header.type == FrameType::abort && header.body != 0) fail("abort with a body");
         if (header.type == FrameType::data && header.body == 0) fail("empty data frame");
         if (header.type < FrameType::data && header.body < MessageHead::size) {
@@ -254,7 +258,7 @@ private:
         }
         skip(FrameHeader::size + header.body);
         return {header.type, header.message, header.number, head.timeouts,
-                payload,     blobs_,         nullptr};
+                payload,     blobs_,         nullptr,       has_logged(header)};
     }
 
     // Begins a message that is received in place. False: its head has not arrived yet.
@@ -334,18 +338,18 @@ private:
 
     IncomingMessage deliver(Assembly& whole) {
         delivered_ = whole.header.number;
-        if (whole.is_discarded) {
-            return {whole.header.type,
-                    whole.header.message,
-                    whole.header.number,
-                    whole.timeouts,
-                    {},
-                    {},
-                    nullptr};
-        }
-        return {whole.header.type, whole.header.message,  whole.header.number,
-                whole.timeouts,    whole.parts[0].view(), std::span{whole.parts}.subspan(1),
-                &whole.parts[0]};
+        IncomingMessage message{whole.header.type, whole.header.message, whole.header.number,
+                                whole.timeouts};
+        message.logged = has_logged(whole.header);
+        if (whole.is_discarded) return message;
+        message.payload = whole.parts[0].view();
+        message.blobs = std::span{whole.parts}.subspan(1);
+        message.storage = &whole.parts[0];
+        return message;
+    }
+
+    static bool has_logged(const FrameHeader& header) noexcept {
+        return (header.flags & FrameHeader::logged) != 0;
     }
 
     void release_delivered() noexcept {

@@ -66,12 +66,12 @@ public:
                                                 static_cast<std::size_t>(payload_size()));
     }
 
-    // Before it goes into an outbox; again to send it once more.
-    void open(FrameType type, std::uint16_t message, std::uint64_t number,
-              Timeouts timeouts = {}) noexcept {
+    // Before it goes into an outbox; again to send it once more. `flags`: of its first frame.
+    void open(FrameType type, std::uint16_t message, std::uint64_t number, Timeouts timeouts = {},
+              std::uint8_t flags = 0) noexcept {
         const MessageHead head{payload_size(), timeouts, static_cast<std::uint32_t>(blobs_.size())};
         head.store(buffer_.data() + FrameHeader::size);
-        header_ = {0, type, 0, message, number};
+        header_ = {0, type, flags, message, number};
         body_at_ = blob_offset_ = 0;
         blob_at_ = 0;
         begin_frame();
@@ -142,6 +142,7 @@ public:
         }
         if (frame_done() && body_at_ != total_) {
             header_.type = FrameType::data;
+            header_.flags = 0;
             begin_frame();
         }
     }
@@ -203,7 +204,7 @@ private:
         frame_end_ = body_at_ + body;
         header_at_ = 0;
         header_.body = static_cast<std::uint32_t>(body);
-        header_.flags = frame_end_ == total_ ? 0 : FrameHeader::more;
+        if (frame_end_ != total_) header_.flags |= FrameHeader::more;
         header_.store(first_frame_ ? buffer_.data() : later_header_.data());
     }
 

@@ -52,6 +52,14 @@ public:
     [[nodiscard]] bool reads_lines() const noexcept {
         return output_.mode() != Output::Mode::inherit;
     }
+    // Somebody sees them.
+    [[nodiscard]] bool shows_lines() const noexcept {
+        return reads_lines() && output_.mode() != Output::Mode::discard;
+    }
+    // By code of the host's own.
+    [[nodiscard]] bool calls_back() const noexcept {
+        return output_.mode() == Output::Mode::callback;
+    }
     [[nodiscard]] std::array<Stream, 2>& streams() noexcept { return streams_; }
     // The host's callback runs.
     [[nodiscard]] const std::atomic<bool>& calling() const noexcept { return calling_; }

@@ -128,6 +128,7 @@ private:
         }
         std::optional<TimePoint> deadline() const noexcept override { return deadline_; }
         void log(Severity severity, std::string_view text) override {
+            logged_.store(true, std::memory_order_relaxed);
             auto line =
                 service_.mark_severity_ ? with_mark(severity, text) : std::string{text} + '\n';
             GivenStderr::instance().write(line);
@@ -174,7 +175,8 @@ private:
         }
         void finish(FrameType type) {
             answer_.seal();
-            answer_.open(type, index_, number_);
+            const bool logged = service_.mark_severity_ && logged_.load(std::memory_order_relaxed);
+            answer_.open(type, index_, number_, {}, logged ? FrameHeader::logged : 0);
             service_.send(answer_);
         }
 
@@ -184,6 +186,7 @@ private:
         std::uint16_t index_;
         OutgoingMessage& answer_;
         std::optional<TimePoint> deadline_;
+        std::atomic<bool> logged_{false};
     };
 
     // Fewer than were asked for, where the system has no more to give.

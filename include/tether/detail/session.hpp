@@ -32,6 +32,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -55,6 +56,7 @@ struct SessionEnd {
 class Session final : public Endable,
                       public Deferred,
                       private ConnectionOwner,
+                      private OutputSource,
                       public std::enable_shared_from_this<Session> {
 public:
     using OnEnd = std::function<void(const SessionEnd&)>;
@@ -267,6 +269,10 @@ private:
         set_reason({errc::worker_exited, "a handler ran out of memory (std::bad_alloc)"});
         retire(StopLadder::Step::ask);
     }
+    std::shared_ptr<OutputSource> output() override {
+        if (!output_->shows_lines()) return nullptr;
+        return {shared_from_this(), static_cast<OutputSource*>(this)};
+    }
     [[nodiscard]] bool on_background_thread() const noexcept override {
         return runtime_.on_thread();
     }
@@ -296,6 +302,24 @@ private:
         const auto watching = acquire(watching_);
         if (!watches_) return;
         at(watches_->deadline, when, [](Session& session) { session.connection_.on_deadline(); });
+    }
+
+    // --- OutputSource
+
+    // A callback of the host's runs on the background thread, since this one may hold locks of the
+    // host's. It may even want one of these: then the answer comes first in the end.
+    void pass_on_output(TimePoint deadline) override {
+        if (!output_->calls_back() || runtime_.on_thread()) return pump_output();
+        const auto passed_on = std::make_shared<std::promise<void>>();
+        pass_on_output([passed_on] { passed_on->set_value(); });
+        const auto patience = deadline_after(Clock::now(), std::chrono::seconds{1});
+        passed_on->get_future().wait_until(std::min(deadline, patience));
+    }
+    void pass_on_output(std::function<void()> next) override {
+        asio::post(runtime_.context(), [session = shared_from_this(), next = std::move(next)] {
+            session->pump_output();
+            next();
+        });
     }
 
     // --- The control channel

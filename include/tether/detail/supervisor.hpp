@@ -223,6 +223,9 @@ private:
             const auto session = session_for(call, cancellable);
             if (session->connection().submit(call) == 0) continue;
             session->connection().wait(call);
+            if (call.outcome.logged != nullptr) {
+                call.outcome.logged->pass_on_output(call.deadline());
+            }
             if (!call.outcome.goes_on(sent_again)) return;
             call.settled = false;
             call.outcome.reset();
