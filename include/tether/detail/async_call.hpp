@@ -235,10 +235,10 @@ public:
 
     // After construction, when shared_from_this works. False: the context is gone.
     bool enlist() {
+        const auto* const own = &Runtime::instance().context();  // it is never destroyed
         for (auto* context : {context_of(completion_->work.get_executor()),
                               context_of(completion_->handler_work.get_executor())}) {
-            // Tether's own is never destroyed.
-            if (context == nullptr || context == &Runtime::instance().context()) continue;
+            if (context == nullptr || context == own) continue;
             const auto list = PendingService::list_of(*context);
             if (list == lists_[0]) continue;
             (lists_[0] == nullptr ? lists_[0] : lists_[1]) = list;

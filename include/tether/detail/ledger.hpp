@@ -122,13 +122,12 @@ public:
     explicit Ledger(void* pages = nullptr, bool surely_used = false) noexcept
         : pages_(static_cast<LedgerPages*>(pages)), surely_used_(surely_used) {}
 
-    // From now on no further request begins. `welcomed`: the worker's welcome has come.
-    [[nodiscard]] Begun close(bool welcomed) const {
+    // From now on no further request begins.
+    void close() const noexcept {
         if (pages_ != nullptr) std::atomic_ref{pages_->closed}.store(1);
-        return look(welcomed);
     }
 
-    // While it goes on.
+    // `welcomed`: the worker's welcome has come.
     [[nodiscard]] Begun look(bool welcomed) const {
         if (pages_ == nullptr) return {};
         const bool used = std::atomic_ref{pages_->used}.load() != 0;

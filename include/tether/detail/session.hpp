@@ -480,8 +480,9 @@ private:
     // For the connection; nothing more begins in the worker from here on.
     [[nodiscard]] Connection::End end_of(const std::optional<Reason>& why) const {
         const bool another = !for_good_.load() && !runtime_.exiting();
-        auto begun = ledger_.close(connection_.ready());
-        if (!is_believed(why)) begun = {};
+        ledger_.close();
+        const bool asked = is_believed(why) && connection_.has_calls();
+        auto begun = asked ? ledger_.look(connection_.ready()) : Begun{};
         return {std::move(begun), another, why && why->expected, is_by_itself(why)};
     }
 
