@@ -431,10 +431,10 @@ private:
         self->stop_callback_.reset();
         asio::get_associated_cancellation_slot(completion->handler).clear();
         auto handler = std::move(completion->handler);
-        std::exception_ptr error;
+        auto error = self->outcome.failure();
         if constexpr (std::is_void_v<Response>) {
             try {
-                self->take();
+                if (!error) self->take();
             } catch (...) {
                 error = std::current_exception();
             }
@@ -444,7 +444,7 @@ private:
         } else {
             Response response{};
             try {
-                response = self->take();
+                if (!error) response = self->take();
             } catch (...) {
                 error = std::current_exception();
             }

@@ -172,10 +172,10 @@ public:
         return heap_.empty() ? TimePoint::max() : heap_.front().when;
     }
 
-    // Takes out the numbers whose deadline has come.
-    std::vector<std::uint64_t> take_due(TimePoint now) {
+    // Takes out the numbers whose deadline has come, but not more than `most` of them.
+    std::vector<std::uint64_t> take_due(TimePoint now, std::size_t most = std::size_t(-1)) {
         std::vector<std::uint64_t> due;
-        while (!heap_.empty() && heap_.front().when <= now) {
+        while (!heap_.empty() && heap_.front().when <= now && due.size() < most) {
             due.push_back(heap_.front().number);
             pop();
         }

@@ -262,9 +262,11 @@ public:
     }
 
     void on_deadline() {
+        // Very many may be due at once: their handlers run in between, and so do other workers.
+        constexpr std::size_t slice = 256;
         read_available();
         Lock lock{mutex_};
-        for (const auto number : deadlines_.take_due(Clock::now())) {
+        for (const auto number : deadlines_.take_due(Clock::now(), slice)) {
             auto* call = calls_.find(number);
             if (call == nullptr) continue;
             const auto alive = call->keep_alive();
@@ -384,7 +386,7 @@ private:
         auto text = describe(call) + ": " + reason.text;
         if (!ready_) text += "; the worker was still starting";
         if (!sent) text += "; the request had not left";
-        return {code_of(reason.cause, sent && !call.info.idempotent), text};
+        return {code_of(reason.cause, sent && !call.info.idempotent), std::move(text)};
     }
 
     // As if it had never been made.

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -91,6 +92,12 @@ struct Outcome {
 
     [[nodiscard]] std::string_view bytes() const noexcept {
         return large_payload.empty() ? std::string_view{payload} : large_payload.view();
+    }
+
+    // The error as an exception, or null. Nothing is thrown for that: unwinding would be most of
+    // the work where very many calls fail at once.
+    [[nodiscard]] std::exception_ptr failure() const noexcept {
+        return error ? std::make_exception_ptr(CallError{*error}) : nullptr;
     }
 
     // Throws where the call failed; `where()` says which call.
