@@ -348,6 +348,14 @@ nlohmann::json measure_all(const bench::Options& options) {
         {"stderr", "one endless line on stderr"}};
     bench::Table table{"a flood of ...; bare: none", options};
     const auto none = measure("none", options.rounds());
+    // A flood keeps two cores busy. What that alone costs where there are no more than two.
+    const std::string busy = "nothing, beside two busy cores";
+    if (table.wants(busy)) {
+        const bench::Load load{2};
+        const auto beside = measure("none", options.rounds());
+        table.show(busy + ": lateness of its own deadlines", beside.own, none.own);
+        table.show(busy + ": of another worker's", beside.others, none.others);
+    }
     for (const auto& [kind, text] : kinds) {
         const std::string what = text;
         if (!table.wants(what)) continue;
