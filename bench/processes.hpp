@@ -288,6 +288,12 @@ public:
             ours.push_back(with_tether().count());
             theirs.push_back(bare().count());
         }
+        show(what, std::move(ours), std::move(theirs), row);
+    }
+
+    /// The same with times that were measured elsewhere, in milliseconds.
+    void show(const std::string& what, std::vector<double> ours, std::vector<double> theirs,
+              const Row& row = {}) {
         std::ranges::sort(ours);
         std::ranges::sort(theirs);
         const double our_median = ours[ours.size() / 2];

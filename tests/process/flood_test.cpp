@@ -36,5 +36,36 @@ TEST_CASE("a worker that floods its parent is replaced, and others notice nothin
     }
 }
 
+TEST_CASE("a worker that sends its answer byte by byte holds up no deadline",
+          "[process][flood][F111]") {
+    const Census census;
+    const auto transport = each_transport();
+    TestWorker other{options_for()};
+    other.call(Nothing{});
+    TestWorker worker{options_for(transport)};
+    worker.call(Nothing{});
+    const TemporaryFolder folder;
+    Gate gate{folder / "gate"};
+    auto held = other.async_call(Stall{gate.path()}, asio::use_future);
+    REQUIRE(gate.hear_entered());
+    const auto before = resident_kibibytes();
+    auto flooding = worker.async_call(Meddle{"flood_pieces"}, asio::use_future);
+    for (auto* called : {&worker, &other}) {
+        const Stopwatch time;
+        auto expires = called->async_call(Nothing{}, {.timeout = 100ms}, asio::use_future);
+        const auto blocking = error_of([&] { called->call(Nothing{}, {.timeout = 100ms}); });
+        CHECK(blocking.code() == errc::timeout);
+        CHECK(error_of([&] { expires.get(); }).code() == errc::timeout);
+        CHECK(time.elapsed() < soon);
+    }
+    // It claims 64 MiB.
+    CHECK((instrumented || resident_kibibytes() < before + 96 * 1024));
+    worker.kill();
+    CHECK_THROWS_AS(flooding.get(), CallError);
+    CHECK(worker.call(Add{1, 2}) == 3);
+    gate.open();
+    CHECK(held.get());
+}
+
 }  // namespace
 }  // namespace tether_test::flood_test

@@ -129,6 +129,13 @@ void flood(const std::string& kind, std::uint64_t number) {
         return RawFrame{.flags = 1, .index = own, .number = of, .claimed_payload = 64 << 20}
             .bytes();
     };
+    std::string piece;
+    put(piece, 1, 4);
+    put(piece, 6, 1);  // data
+    put(piece, 1, 1);  // there is more
+    put(piece, 0, 2);
+    put(piece, number, 8);
+    piece += 'x';
     std::string abort;
     put(abort, 0, 4);
     put(abort, 7, 4);  // the type, no flags, no index
@@ -140,6 +147,11 @@ void flood(const std::string& kind, std::uint64_t number) {
     if (kind == "flood_half") flood(find_connection_of_worker(), half(number) + half(number + 1));
     if (kind == "flood_aborts") flood(find_connection_of_worker(), half(number) + abort);
     if (kind == "flood_records") flood(find_control_of_worker(), record);
+    if (kind == "flood_pieces") {  // an answer that is allowed
+        const int fd = find_connection_of_worker();
+        send_raw(fd, half(number));
+        flood(fd, piece);
+    }
 }
 
 void meddle(const std::string& kind, std::uint64_t number) {

@@ -538,6 +538,19 @@ TEST_CASE("what is not wanted has no storage, and what was not asked for ends th
     CHECK_THROWS_AS(receiver.feed(claim), FramingError);
 }
 
+TEST_CASE("frames that begin no message are counted, since they may be very small", "[F111]") {
+    Receiver receiver{std::uint64_t{1} << 20};
+    std::string bytes = frame(FrameType::response, more, 1, head(100, {}) + "x");
+    for (int i = 0; i < 98; ++i) bytes += frame(FrameType::data, more, 1, "x");
+    receiver.feed(bytes);
+    CHECK(receiver.reader().pieces() == 98);
+    receiver.feed(frame(FrameType::data, 0, 1, "x"));
+    CHECK(receiver.messages.size() == 1);
+    CHECK(receiver.reader().pieces() == 99);
+    receiver.feed(encoded(Message{FrameType::response, 2, 2, "small", {}, {}}));
+    CHECK(receiver.reader().pieces() == 99);
+}
+
 TEST_CASE("a message that is discarded must still be as long as it says", "[F111]") {
     const auto begin = frame(FrameType::response, more, 2, head(100, {}) + std::string(60, 'x'));
     const auto discard = [&](const std::string& rest) {

@@ -210,11 +210,16 @@ inline Channel::Received Connection::read(const Call* reader, bool wait) {
     const std::scoped_lock reading{reading_};
     --reading_wanted_;
     // What a worker sends without end must not keep this thread from its deadlines, nor from other
-    // workers. More than a socket holds: what has arrived is read as a whole.
+    // workers. More than a socket holds: what has arrived is read as a whole. But pieces of
+    // messages may be as small as a byte, and a slice of those would take 20 ms.
     constexpr std::uint64_t slice = std::uint64_t{4} << 20;
+    constexpr std::uint64_t slice_pieces = std::uint64_t{16} << 10;
     try {
-        const auto end = channel_.reader().parsed() + slice;
-        for (int round = 0; round < 64 && channel_.reader().parsed() < end; ++round) {
+        const auto& frames = channel_.reader();
+        const auto end = frames.parsed() + slice;
+        const auto last_piece = frames.pieces() + slice_pieces;
+        for (int round = 0; round < 64 && frames.parsed() < end && frames.pieces() < last_piece;
+             ++round) {
             {
                 const auto lock = acquire(mutex_);
                 if (input_closed_) return Received::closed;

@@ -74,6 +74,8 @@ public:
     void set_doorkeeper(Doorkeeper& doorkeeper) noexcept { doorkeeper_ = &doorkeeper; }
     // Bytes parsed since the connection began.
     [[nodiscard]] std::uint64_t parsed() const noexcept { return offset_; }
+    // Frames that began no message, since the connection began.
+    [[nodiscard]] std::uint64_t pieces() const noexcept { return pieces_; }
 
     // Where to receive the next bytes, in this order. Call next() until it has nothing first.
     std::array<MutableBuffer, 2> space() noexcept {
@@ -119,6 +121,7 @@ public:
             const auto header = FrameHeader::load(at());
             check(header);
             looked_at_ = header.number;
+            if (header.type >= FrameType::data) ++pieces_;
             if (header.type == FrameType::abort) {
                 if (assemblies_.erase(header.number) == 0) fail("abort of an unknown message");
                 skip(FrameHeader::size);
@@ -370,6 +373,7 @@ private:
     std::vector<Bytes> blobs_;      // of the last small message
     std::optional<std::uint64_t> delivered_;
     std::uint64_t looked_at_ = 0;
+    std::uint64_t pieces_ = 0;
     Doorkeeper* doorkeeper_ = nullptr;
 };
 

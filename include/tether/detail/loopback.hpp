@@ -22,8 +22,8 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
-#include <deque>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -95,10 +95,7 @@ public:
     void cancel(AsyncCall& call, bool only_unsent) override {
         const Lock lock{mutex_};
         if (call.settled || calls_.find(call.number) != &call) return;
-        const auto& queue = current_->queue;
-        const bool queued = std::any_of(queue.begin(), queue.end(), [&](const auto& job) {
-            return job->number == call.number;
-        });
+        const bool queued = current_->queue.contains(call.number);
         if (queued || !only_unsent) give_up(call, errc::cancelled);
     }
 
@@ -190,7 +187,8 @@ private:
         }
 
         std::unique_ptr<AnyHandler> handler{};
-        std::deque<std::shared_ptr<Job>> queue{};
+        // By number: of very many calls that are given up, each must be found without a search.
+        std::map<std::uint64_t, std::shared_ptr<Job>> queue{};
         std::vector<std::shared_ptr<Job>> running{};
         std::vector<const BlockingCall*> waiting{};  // of its handlers, to this worker
     };
@@ -263,10 +261,7 @@ private:
     // --- With mutex_ held
 
     void forget(const Call& call) noexcept {
-        if (current_ != nullptr) {
-            std::erase_if(current_->queue,
-                          [&](const auto& job) { return job->number == call.number; });
-        }
+        if (current_ != nullptr) current_->queue.erase(call.number);
         calls_.remove(call.number);
     }
 
@@ -283,11 +278,11 @@ private:
         job->run_timeout = call.info.run_timeout;
         job->payload = call.message.sealed_payload();
         for (const auto* blob : call.message.blobs()) job->blobs.push_back(*blob);
-        current_->queue.push_back(job);
+        call.number = job->number = calls_.add(call);
         try {
-            call.number = job->number = calls_.add(call);
+            current_->queue.emplace(job->number, job);
         } catch (...) {
-            current_->queue.pop_back();
+            calls_.remove(call.number);
             throw;
         }
         changed_.notify_all();
@@ -343,10 +338,10 @@ private:
     }
 
     void give_up(Call& call, errc cause) {
-        const auto is_it = [&](const auto& job) { return job->number == call.number; };
-        std::erase_if(current_->queue, is_it);
+        current_->queue.erase(call.number);
         auto& jobs = current_->running;
-        const auto running = std::find_if(jobs.begin(), jobs.end(), is_it);
+        const auto running = std::find_if(
+            jobs.begin(), jobs.end(), [&](const auto& job) { return job->number == call.number; });
         const bool begun = running != jobs.end();
         if (begun) {
             stops_.push_back((*running)->source);
@@ -377,8 +372,8 @@ private:
         for (;;) {
             changed_.wait(lock, [&] { return crew.ending || !generation.queue.empty(); });
             if (crew.ending) return;
-            auto job = std::move(generation.queue.front());
-            generation.queue.pop_front();
+            auto job = std::move(generation.queue.begin()->second);
+            generation.queue.erase(generation.queue.begin());
             generation.running.push_back(job);
             watch_overrun(*job);
             lock.unlock();
