@@ -72,7 +72,7 @@ public:
     /// call tries again. In a process that was itself started as a worker, and has not called
     /// `serve_if_worker` yet, nothing is started before the first call: a `Worker` may be a global.
     explicit Worker(WorkerOptions options = {})
-        : Worker(executor_type{detail::Runtime::instance().context().get_executor()},
+        : Worker(executor_type{detail::Runtime::usable().context().get_executor()},
                  std::move(options)) {}
 
     /// The same with the caller's executor: completion handlers without an executor of their own

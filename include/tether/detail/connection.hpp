@@ -177,6 +177,15 @@ public:
         input_closed_ = true;
     }
 
+    // Other code has closed the socket: it is touched no more. What has arrived is lost with it.
+    void forsake() {
+        auto lock = acquire(mutex_);
+        close();
+        stopped_ = input_closed_ = true;
+        channel_.stop_sending(lock);
+        wake_leader();
+    }
+
     // What its calls need to know when a worker ends.
     struct End {
         Begun begun{};
@@ -306,7 +315,7 @@ private:
     };
 
     struct Departure;
-    bool lead(BlockingCall& call, Lock& lock, bool deaf);
+    bool lead(BlockingCall& call, Lock& lock, TimePoint now, bool deaf);
     bool look_for_answer(const BlockingCall& call);
     void follow(BlockingCall& call, Lock& lock);
     [[nodiscard]] Waiter appoint_reader();

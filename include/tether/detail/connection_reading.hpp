@@ -26,6 +26,9 @@ inline constexpr Duration deaf_margin = std::chrono::milliseconds{100};
 // For as long polls whom nothing can wake, for lack of descriptors.
 inline constexpr Duration blind_poll = std::chrono::milliseconds{10};
 
+// A poll hears nothing more of a descriptor that other code closes: so long until it looks up.
+inline constexpr Duration longest_poll = std::chrono::milliseconds{250};
+
 // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
 // lives no longer than it. Whoever leaves sees to it that somebody reads on, also one that only
 // followed: its leader may have gone at the same time.
@@ -94,7 +97,7 @@ inline void Connection::wait(BlockingCall& call) {
             leader_ = &call;
             const bool deaf =
                 came && may_be_deaf && deadline_after(now, deaf_margin) < call.deadline();
-            came = lead(call, lock, deaf);
+            came = lead(call, lock, now, deaf);
         } else {
             follow(call, lock);
         }
@@ -104,7 +107,7 @@ inline void Connection::wait(BlockingCall& call) {
 // Reads for all until this call is settled, cancelled or due, or there is another reason to
 // look up. `deaf`: waits in the receive itself, which saves a system call and hears of nothing but
 // input; the socket has it return within some milliseconds. True: something came.
-inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
+inline bool Connection::lead(BlockingCall& call, Lock& lock, TimePoint now, bool deaf) {
     if (watched_) let_go();
     const short events = channel_.blocked() ? POLLIN | POLLOUT : POLLIN;
     const bool only_input = events == POLLIN && !input_closed_;
@@ -114,7 +117,7 @@ inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     woken_ = false;
     if (!deaf) {
         wake_ = wake_ups_.take();
-        if (!wake_) until = std::min(until, deadline_after(Clock::now(), blind_poll));
+        until = std::min(until, deadline_after(now, wake_ ? longest_poll : blind_poll));
     }
     PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0},
                         readable(wake_ ? wake_->fd() : -1)};

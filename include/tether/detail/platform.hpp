@@ -15,6 +15,7 @@
 #include <tether/detail/posix/process.hpp>
 #include <tether/detail/posix/process_hooks.hpp>
 #include <tether/detail/posix/process_tree.hpp>
+#include <tether/detail/posix/sentinel.hpp>
 #include <tether/detail/posix/shared_memory.hpp>
 #include <tether/detail/posix/signals.hpp>
 #include <tether/detail/posix/socket.hpp>

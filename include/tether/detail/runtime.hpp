@@ -1,6 +1,11 @@
 // Why: one background thread for all workers of a process. It watches descriptors and timers, and
 // never stands between a blocking caller and its answer. At exit it is stopped first, and the
 // workers are then ended by plain polling, whatever state the program is in.
+//
+// A host that turns into a daemon closes what that thread watches, and nothing can wake it any
+// more. A second thread, the sentinel's, sleeps until then, settles what belongs to the runtime,
+// and runs what is left to run. It opens no descriptors, since at that moment the host may count on
+// the numbers that the next files get: the next Worker makes the next runtime.
 #pragma once
 
 #include <tether/config.hpp>
@@ -11,13 +16,16 @@
 #include <tether/detail/turn.hpp>
 #include <tether/detail/wake_up_pool.hpp>
 
+#include <asio/execution_context.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -45,7 +53,22 @@ public:
     virtual bool add_poll_items(std::vector<PollItem>& items, bool with_output) = 0;
     virtual void pump_output() = 0;
     [[nodiscard]] virtual StopPolicy stop_policy() const = 0;
+    // Other code of this process has closed its descriptors: it touches none of them any more.
+    virtual void forsake_descriptors() = 0;
 };
+
+// What has calls that wait for a runtime's timers.
+class Bereaved {
+public:
+    virtual void on_runtime_lost() = 0;
+
+protected:
+    ~Bereaved() = default;
+};
+
+// Of calls whose worker's descriptors were closed.
+inline constexpr const char* descriptors_closed =
+    "this process has closed the descriptors of its workers, as a daemon does; make a new Worker";
 
 // What act() returns. True as well when it is held up by a lock, so that its worker is left to its
 // lifeline.
@@ -115,6 +138,27 @@ public:
         return *runtime;
     }
 
+    // The same where something begins, which may cost a system call: never one whose descriptors
+    // the host has closed.
+    static Runtime& usable() {
+        auto& runtime = instance();
+        return runtime.has_descriptors() ? runtime : replace(runtime);
+    }
+
+    // After something was posted to a context that may be that of a runtime.
+    static void see_to(const asio::execution_context* context) noexcept {
+        auto* runtime = current().load();
+        while (runtime != nullptr && &runtime->context_ != context) runtime = runtime->before_;
+        if (runtime != nullptr && runtime->lost_) runtime->wake_sentinel();
+    }
+
+    // Runs `act` on the background thread.
+    template <class Act>
+    void post(Act act) {
+        asio::post(context_, std::move(act));
+        if (lost_) wake_sentinel();
+    }
+
     // Grows by one in each forked copy.
     static std::atomic<unsigned>& fork_epoch() noexcept {
         static std::atomic<unsigned> epoch{0};
@@ -125,7 +169,7 @@ public:
     // With the thread running, whether or not there is a worker.
     asio::io_context::executor_type started_executor() {
         const std::scoped_lock lock{mutex_};
-        if (!exiting_) start_thread();
+        if (!exiting_ && !lost_) start_thread();
         return context_.get_executor();
     }
     [[nodiscard]] unsigned epoch() const noexcept { return epoch_; }
@@ -137,10 +181,23 @@ public:
     // After this the background thread does nothing any more.
     [[nodiscard]] bool exiting() const noexcept { return exiting_.load(); }
 
-    // Starts the thread with the first. False: the program is exiting, nothing may be started.
+    // False: the host has closed them. In a forked copy they are the original's.
+    [[nodiscard]] bool has_descriptors() const noexcept {
+        return !lost_ && (!sentinel_ || sentinel_->is_ours());
+    }
+
+    // To be told when the host has closed the descriptors.
+    void tell_of_loss(std::weak_ptr<Bereaved> bereaved) {
+        const std::scoped_lock lock{mutex_};
+        std::erase_if(bereaved_, [](const auto& other) { return other.expired(); });
+        bereaved_.push_back(std::move(bereaved));
+    }
+
+    // Starts the thread with the first. False: the program is exiting, or the descriptors are lost;
+    // nothing may be started.
     bool add(const std::shared_ptr<Endable>& process) {
         const std::scoped_lock lock{mutex_};
-        if (exiting_) return false;
+        if (exiting_ || lost_) return false;
         start_thread();
         processes_.insert(process);
         wake_ups_.keep(true);
@@ -165,7 +222,7 @@ public:
     }
 
 private:
-    explicit Runtime(unsigned epoch) : epoch_(epoch) {
+    Runtime(unsigned epoch, Runtime* before) : epoch_(epoch), before_(before) {
         // The first timer makes Asio open all the descriptors it ever will for itself.
         asio::steady_timer first{context_, Duration::zero()};
         // A reactor to which the system refuses something does not say so: it would never call.
@@ -178,6 +235,10 @@ private:
             nap(std::chrono::milliseconds{1});
         }
         context_.restart();
+        try {
+            sentinel_.emplace();
+        } catch (const std::system_error&) {  // no descriptors: their end goes unnoticed
+        }
     }
 
     static std::atomic<Runtime*>& current() noexcept {
@@ -187,17 +248,47 @@ private:
 
     static Runtime& create(Runtime* stale) {
         register_hooks_once();
-        const StandardDescriptorsHeld held;
-        auto fresh = std::unique_ptr<Runtime>{new Runtime{fork_epoch().load()}};
+        auto fresh = construct(stale);
         if (!current().compare_exchange_strong(stale, fresh.get())) return *stale;
         BlockCache::instance().set_reminder(look_after_memory);
         return *fresh.release();
     }
 
+    // Asio chooses no numbers. Low ones would be the first that a host gets again after it has
+    // closed all: its own reactor could have the same as the one that was lost, whose thread might
+    // still use them. So each runtime has higher numbers than the one before.
+    static std::unique_ptr<Runtime> construct(Runtime* before) {
+        const auto epoch = fork_epoch().load();
+        const bool again = before != nullptr && before->sentinel_;
+        const int lowest = Descriptor::usual_lowest();
+        try {
+            const LowDescriptorsHeld held{again ? std::max(lowest, before->sentinel_->highest() + 1)
+                                                : lowest};
+            return std::unique_ptr<Runtime>{new Runtime{epoch, before}};
+        } catch (const std::system_error&) {  // they are scarce
+            const StandardDescriptorsHeld held;
+            return std::unique_ptr<Runtime>{new Runtime{epoch, before}};
+        }
+    }
+
+    // Makes another runtime take the place of one whose descriptors are closed.
+    static Runtime& replace(Runtime& lost) {
+        lost.lose();
+        auto* const now = current().load();
+        return now == &lost ? create(now) : *now;
+    }
+
+    // Its thread ends, if it does not sleep already: a reactor without descriptors never waits.
+    void lose() {
+        if (!lost_.exchange(true)) context_.stop();
+    }
+
     // Of the thread that lets go of a large block, also in a forked copy.
     static bool look_after_memory() noexcept {
         auto* runtime = current().load();
-        if (runtime->epoch_ != fork_epoch().load() || runtime->exiting()) return false;
+        if (runtime->epoch_ != fork_epoch().load() || runtime->exiting() || runtime->lost_) {
+            return false;
+        }
         try {
             asio::post(runtime->context_, [runtime] { runtime->give_back_memory_later(); });
             return true;
@@ -248,12 +339,80 @@ private:
         } catch (const std::system_error& error) {
             throw std::system_error(error.code(), "start the background thread");
         }
+        if (!sentinel_) return;
+        try {
+            sentinel_thread_ = std::thread([this] { await_loss(); });
+        } catch (const std::system_error&) {  // the next Worker notices
+        }
     }
 
     void run() {
         thread_id_.store(std::this_thread::get_id());
         context_.run();
         finished_ = true;
+    }
+
+    // The sentinel's thread.
+    void await_loss() noexcept {
+        while (!exiting_ && has_descriptors()) sentinel_->wait();
+        if (!exiting_) settle_loss();
+        if (!exiting_) stand_in();
+        sentinel_finished_ = true;
+    }
+
+    void settle_loss() noexcept {
+        try {
+            lose();
+            end_forsaken(take_forsaken());
+        } catch (...) {  // no memory: the workers notice the end of their control channels
+        }
+    }
+
+    // Runs what was and what will be posted here. The old thread has ended, or sleeps for ever,
+    // unless a handler holds it up.
+    void stand_in() {
+        for (int round = 0; round < 50 && !finished_; ++round) nap(std::chrono::milliseconds{1});
+        std::unique_lock lock{mutex_};
+        while (!exiting_) {
+            lock.unlock();
+            context_.restart();
+            context_.poll();
+            context_.stop();
+            lock.lock();
+            posted_.wait(lock, [this] { return exiting_ || std::exchange(has_posts_, false); });
+        }
+    }
+
+    void wake_sentinel() noexcept {
+        try {
+            const auto lock = acquire(mutex_);
+            has_posts_ = true;
+            posted_.notify_one();
+        } catch (const HeldUp&) {  // at exit
+        }
+    }
+
+    std::vector<std::shared_ptr<Endable>> take_forsaken() {
+        std::vector<std::shared_ptr<Endable>> left;
+        std::vector<std::weak_ptr<Bereaved>> bereaved;
+        {
+            const auto lock = acquire(mutex_);
+            lost_ = true;
+            left.assign(processes_.begin(), processes_.end());
+            bereaved.swap(bereaved_);
+            if (thread_.joinable()) thread_.detach();
+        }
+        for (const auto& process : left) {
+            or_held_up([&] { return process->forsake_descriptors(), true; });
+        }
+        for (const auto& weak : bereaved) {
+            if (const auto there = weak.lock()) there->on_runtime_lost();
+        }
+        return left;
+    }
+
+    static void end_forsaken(const std::vector<std::shared_ptr<Endable>>& left) {
+        end_all(left, StopLadder::Step::kill, deadline_after(Clock::now(), exit_limit), false);
     }
 
     // Where a signal handler has interrupted Tether nothing is done: this thread may hold any lock,
@@ -270,37 +429,64 @@ private:
             if (exiting_.exchange(true)) return;
             left.assign(processes_.begin(), processes_.end());
         }
-        stop_thread();
+        for (auto* lost = before_; lost != nullptr; lost = lost->before_) lost->stop_standing_in();
+        if (!has_descriptors()) {
+            stop_standing_in();
+            return end_forsaken(take_forsaken());
+        }
+        stop_threads();
         end_all(left, StopLadder::Step::ask, deadline_after(Clock::now(), exit_limit), true);
     }
 
     // User code may hold the thread up: then it is left behind after a second. By rounds: no clock
     // is needed, and a condition variable may trust one that stands still.
-    void stop_thread() {
+    void stop_threads() {
         context_.stop();
-        if (!thread_.joinable()) return;
-        for (int round = 0; round < 1000 && !on_thread() && !finished_; ++round) {
+        if (sentinel_) sentinel_->stop();
+        stop_thread(thread_, finished_);
+        stop_thread(sentinel_thread_, sentinel_finished_);
+    }
+
+    void stop_standing_in() {
+        if (epoch_ != fork_epoch().load()) return;
+        exiting_ = true;
+        wake_sentinel();
+        stop_thread(sentinel_thread_, sentinel_finished_);
+    }
+
+    static void stop_thread(std::thread& thread, const std::atomic<bool>& finished) {
+        if (!thread.joinable()) return;
+        const bool here = thread.get_id() == std::this_thread::get_id();
+        for (int round = 0; round < 1000 && !here && !finished; ++round) {
             nap(std::chrono::microseconds{round < 50 ? 20 : 1000});
         }
-        if (finished_) {
-            thread_.join();
+        if (finished) {
+            thread.join();
         } else {
-            thread_.detach();
+            thread.detach();
         }
     }
 
     const unsigned epoch_;
+    Runtime* const before_;
     asio::io_context context_{1};
     asio::steady_timer give_back_{context_};
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
     std::mutex mutex_;
     std::unordered_set<std::shared_ptr<Endable>> processes_;
     std::vector<std::shared_ptr<void>> kept_;
+    std::vector<std::weak_ptr<Bereaved>> bereaved_;
     WakeUpPool wake_ups_;
+    std::optional<Sentinel> sentinel_;
     std::thread thread_;
+    std::thread sentinel_thread_;
+    std::condition_variable posted_;  // to a context whose descriptors are lost
+    bool has_posts_ = false;
     Turn turn_;  // the thread's
     std::atomic<std::thread::id> thread_id_{};
     std::atomic<bool> finished_{false};
+    std::atomic<bool> sentinel_finished_{false};
+    std::atomic<bool> lost_{false};
     std::atomic<bool> exiting_{false};
 };
 

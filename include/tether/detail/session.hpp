@@ -72,7 +72,7 @@ public:
             output->set_identity(worker_name(options), worker.process.pid());
             session.reset(new Session(options, protocol, generation, std::move(on_end), worker,
                                       std::move(output), runtime));
-            if (!runtime.add(session)) throw exiting(session->name_);
+            if (!runtime.add(session)) throw session->refused();
             session->watch_everything();
         } catch (...) {  // nobody is there to end it
             if (session != nullptr) session->abandon();
@@ -84,7 +84,7 @@ public:
     }
 
     ~Session() override {
-        // In a forked copy the reactor is the original's: only close descriptors.
+        // In a forked copy the reactor is the original's: only descriptors are closed.
         if (forked()) [[maybe_unused]]
             auto* leaked = watches_.release();
     }
@@ -182,6 +182,26 @@ public:
 
     [[nodiscard]] StopPolicy stop_policy() const override { return stop_policy_; }
 
+    void forsake_descriptors() override {
+        end_for_good();
+        connection_.forsake();
+        {
+            const auto lock = acquire(mutex_);
+            if (!reason_ || !reason_->expected) reason_ = Reason{errc::stopped, descriptors_closed};
+        }
+        {
+            const auto watching = acquire(watching_);
+            // The reactor's own number may be a file of the host's by now.
+            [[maybe_unused]] auto* leaked = watches_.release();
+        }
+        control_.close();
+        {
+            const auto lock = acquire(process_mutex_);
+            process_.forsake();
+        }
+        if (const auto lock = enter(output_mutex_)) output_->forsake();
+    }
+
     // --- Deferred
 
     void run(std::shared_ptr<Deferred>) override { connection_.on_others_ran(); }
@@ -224,6 +244,11 @@ private:
                 "worker \"" + name + "\": the program is exiting, nothing is started any more"};
     }
 
+    [[nodiscard]] CallError refused() const {
+        if (runtime_.exiting()) return exiting(name_);
+        return {errc::stopped, "worker \"" + name_ + "\": " + descriptors_closed};
+    }
+
     static LaunchedWorker launch_or_throw(const WorkerOptions& options, const ProtocolId& protocol,
                                           std::uint64_t generation,
                                           const Surroundings& surroundings, OutputPump& output) {
@@ -256,7 +281,8 @@ private:
                    std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
     }
     void on_violation(errc cause, const std::string& text) override {
-        kill(cause, text, cause != errc::framing);
+        if (runtime_.has_descriptors()) return kill(cause, text, cause != errc::framing);
+        kill(errc::stopped, descriptors_closed);
     }
     // A process in which an allocation failed may be in any state.
     void on_error_answer(const ErrorAnswer& answer) override {
@@ -503,7 +529,7 @@ private:
             on_end_ = nullptr;
         }
         connection_.finish(cause, end_of_calls, report);
-        if (left_behind_) {
+        if (left_behind_ && runtime_.has_descriptors()) {
             control_.close();
             watch_left_behind();
         } else {

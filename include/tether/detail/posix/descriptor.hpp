@@ -118,7 +118,6 @@ public:
         identity_ = {};
     }
 
-private:
     // New files get the lowest number that is free. select() must do with it, too.
     static int usual_lowest() noexcept {
         ::rlimit limit{};
@@ -127,6 +126,7 @@ private:
         return std::max(lowest, static_cast<int>(high));
     }
 
+private:
     int fd_ = -1;
     FileIdentity identity_;
 };

@@ -177,6 +177,9 @@ public:
     }
 
     void close() noexcept { pidfd_.reset(); }
+    // Other code has closed the descriptor, and may have a process of its own there: to a kernel
+    // before 6.9 all of these look the same.
+    void forsake() noexcept { static_cast<void>(pidfd_.release()); }
 
 private:
 #if defined(__linux__)
