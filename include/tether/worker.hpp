@@ -46,6 +46,9 @@ TETHER_NAMESPACE_BEGIN
 /// their calls with `errc::stopped`. The first worker of a program starts one background thread for
 /// all of them.
 ///
+/// **Daemons.** A program that closes all its descriptors loses its workers: their calls, pending
+/// or later, fail with `errc::stopped`. Make a new `Worker` then; better, become a daemon first.
+///
 /// **Forked copies.** In a child made by `fork()`, members that use the process throw
 /// `errc::forked`; the destructor leaves the original's worker alone.
 template <class P>
