@@ -313,6 +313,8 @@ private:
         [[maybe_unused]] static const bool once = [] {
             call_in_forked_copies([] {
                 fork_epoch().fetch_add(1);
+                auto* const original = current().load();
+                if (original != nullptr && original->sentinel_) original->sentinel_->close();
                 StderrSink::start_over();
             });
             call_at_exit([] { at_exit(); });

@@ -1,7 +1,7 @@
 // Why: a host that turns into a daemon closes all its descriptors, and the kernel tells nobody: a
-// thread that waits for one of them sleeps on. It does tell of the end of a file's record lock: a
-// process loses it with the first descriptor of that file that it closes, whatever copies its
-// forked children hold. So one thread waits for such a lock of its own process.
+// thread that waits for one of them sleeps on. But a thread in poll() holds the file that it waits
+// for, so it hears of the end of a pipe whose write end was closed together with all others. Not
+// of a record lock, which would say more: Valgrind stops all threads while one waits for it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -10,7 +10,6 @@
 #include <tether/detail/posix/poll.hpp>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <vector>
@@ -52,43 +51,25 @@ public:
         return pipe_.first.is_ours() && pipe_.second.is_ours();
     }
 
-    // For one thread: blocks until the descriptors are closed, or until stop().
+    // For one thread: returns once the descriptors are closed or stop() was called, or earlier.
     void wait() const noexcept {
-        if (!is_ours() || wait_for_lock()) return;
         PollItem item = readable(pipe_.first.get());
-        while (is_ours() && wait_once({&item, 1}, std::chrono::hours{1}) <= 0 && errno == EINTR) {
-        }
+        if (is_ours()) wait_once({&item, 1}, std::chrono::hours{1});
     }
 
     // From another thread.
     void stop() const noexcept {
-        if (!is_ours()) return;
         const char byte = 0;
-        (void)!::write(pipe_.second.get(), &byte, 1);
-        set_lock(pipe_.second.get(), F_SETLK, F_UNLCK);
+        if (is_ours()) (void)!::write(pipe_.second.get(), &byte, 1);
+    }
+
+    // In a forked copy, whose copy of the write end would keep the pipe open.
+    void close() noexcept {
+        pipe_.first.reset();
+        pipe_.second.reset();
     }
 
 private:
-    static bool set_lock(int fd, int command, int type) noexcept {
-        struct ::flock lock {};
-        lock.l_type = static_cast<short>(type);
-        lock.l_whence = SEEK_SET;
-        return retry([&] { return ::fcntl(fd, command, &lock); }) == 0;
-    }
-
-    // False: the system has no such locks, or a filter of system calls refuses them.
-    [[nodiscard]] bool wait_for_lock() const noexcept {
-#if defined(F_OFD_SETLKW) && !defined(TETHER_FORCE_PORTABLE)
-        // The write end's lock is the process', the read end's would be that of the open file: they
-        // exclude each other.
-        if (!set_lock(pipe_.second.get(), F_SETLK, F_WRLCK)) return false;
-        // stop() may have come before the lock.
-        return ready_now(pipe_.first.get()) || set_lock(pipe_.first.get(), F_OFD_SETLKW, F_RDLCK);
-#else
-        return false;
-#endif
-    }
-
     DescriptorPair pipe_;
 };
 
