@@ -152,9 +152,12 @@ std::vector<std::string> opened_since(const std::vector<std::string>& before) {
         std::vector<std::string> made;
         std::set_difference(now.begin(), now.end(), before.begin(), before.end(),
                             std::back_inserter(made));
-        const bool settled = std::all_of(made.begin(), made.end(), [](const auto& target) {
+        const auto kept = [](const auto& target) {
             return target.starts_with("anon_inode:") && target.find("pidfd") == std::string::npos;
-        });
+        };
+        // And the two ends of the sentinel's pipe.
+        const auto others = std::count_if(made.begin(), made.end(), std::not_fn(kept));
+        const bool settled = others == std::count(made.begin(), made.end(), "pipe") && others <= 2;
         if (settled || std::chrono::steady_clock::now() > until) return made;
         std::this_thread::sleep_for(1ms);
     }
