@@ -18,7 +18,7 @@ set(layers
     "1 ^detail/(own_conversion|payload|protocol_check|request_traits)\\.hpp$"
     "2 ^detail/(frame|envelope|handshake|host_mutex|held_lock|call_table|lifecycle)\\.hpp$"
     "2 ^detail/(active_calls|call|connection_owner|exchange|frame_reader|ledger|line_splitter|outbox|outgoing_message|post_mortem|spin|turn)\\.hpp$"
-    "3 ^detail/(channel|child_process|control_link|runtime|output_pump|platform|guard|admission|wake_up_pool|worker_mark)\\.hpp$"
+    "3 ^detail/(alarm|channel|child_process|control_link|runtime|output_pump|platform|guard|admission|wake_up_pool|worker_mark)\\.hpp$"
     "3 ^detail/(async_call|executor_hold|pending_list|work_hold)\\.hpp$"
     "3 ^detail/(posix|windows)/"
     "4 ^detail/(connection|connection_reading|session|session_background|session_health|supervisor|service|worker_main|loopback|typed_call)\\.hpp$"

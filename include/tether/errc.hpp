@@ -84,7 +84,9 @@ enum class errc {
     /// `std::errc::resource_deadlock_would_occur`.
     would_deadlock,
 
-    /// `stop()`, `restart()`, the destructor or the program's exit ended the worker.
+    /// `stop()`, `restart()`, the destructor or the program's exit ended the worker. Or the program
+    /// closed the descriptors of its workers, as a daemon does; the text says so, and only a new
+    /// `Worker` helps.
     stopped,
 
     /// Used in a forked copy of the process that owns the worker. Nothing was sent. Make a `Worker`

@@ -65,7 +65,7 @@ public:
     /// handler is not made yet. Throws as the constructor of `Worker` does, and
     /// `std::system_error` where the system has no thread to give.
     explicit LoopbackWorker(WorkerOptions options = {})
-        : LoopbackWorker(detail::Runtime::instance().started_executor(), std::move(options)) {}
+        : LoopbackWorker(detail::Runtime::usable().started_executor(), std::move(options)) {}
 
     /// The same with the caller's executor, as with a `Worker`: a pending call keeps that context's
     /// `run()` alive, an idle worker does not.

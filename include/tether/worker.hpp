@@ -46,6 +46,9 @@ TETHER_NAMESPACE_BEGIN
 /// their calls with `errc::stopped`. The first worker of a program starts one background thread for
 /// all of them.
 ///
+/// **Daemons.** A program that closes all its descriptors loses its workers: their calls, pending
+/// or later, fail with `errc::stopped`. Make a new `Worker` then; better, become a daemon first.
+///
 /// **Forked copies.** In a child made by `fork()`, members that use the process throw
 /// `errc::forked`; the destructor leaves the original's worker alone.
 template <class P>
@@ -72,7 +75,7 @@ public:
     /// call tries again. In a process that was itself started as a worker, and has not called
     /// `serve_if_worker` yet, nothing is started before the first call: a `Worker` may be a global.
     explicit Worker(WorkerOptions options = {})
-        : Worker(executor_type{detail::Runtime::instance().context().get_executor()},
+        : Worker(executor_type{detail::Runtime::usable().context().get_executor()},
                  std::move(options)) {}
 
     /// The same with the caller's executor: completion handlers without an executor of their own

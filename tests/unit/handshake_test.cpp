@@ -99,13 +99,14 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(got->parent_pid == sent.parent_pid);
     CHECK(got->spin_us == 0);
     CHECK_FALSE(got->spares_sessions);
+    CHECK_FALSE(got->has_alarm);
 
     auto only_one = full_bootstrap();
     only_one.listening = only_one.mark_severity = only_one.has_parent = false;
     only_one.limits.nice = 7;
     only_one.spin_us = 15;
     only_one.depth = 3;
-    only_one.spares_sessions = true;
+    only_one.spares_sessions = only_one.has_alarm = true;
     const auto flags = Bootstrap::decode(only_one.encode());
     REQUIRE(flags);
     CHECK_FALSE(flags->listening);
@@ -116,6 +117,7 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(flags->spin_us == 15);
     CHECK(flags->depth == 3);
     CHECK(flags->spares_sessions);
+    CHECK(flags->has_alarm);
 }
 
 TEST_CASE("a bootstrap or greeting that is cut, prolonged or foreign is none", "[F6]") {

@@ -118,7 +118,7 @@ public:
         auto connection = make_socket_pair("test");
         near_ = std::move(connection.first);
         guard_ = std::make_unique<Guard>(std::move(control.first), ControlReader{}, Descriptor{},
-                                         bootstrap_);
+                                         Descriptor{}, bootstrap_);
         service_ = std::make_unique<Service>(
             std::make_unique<Channel>(std::move(connection.second), limit), *guard_, *handler_,
             bootstrap_);

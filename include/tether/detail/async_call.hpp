@@ -173,8 +173,7 @@ private:
     void relaunch(std::shared_ptr<AsyncCall>& self) noexcept {
         try {
             // Not here: a lock is held, and a launch may start a process.
-            asio::post(Runtime::instance().context(),
-                       [self, target = carrier()] { target->launch(self); });
+            Runtime::instance().post([self, target = carrier()] { target->launch(self); });
         } catch (...) {
             post_completion(self);
         }
@@ -405,15 +404,17 @@ private:
             auto executor = completion_->handler_work.get_executor();
             auto allocator = asio::get_associated_allocator(completion_->handler);
             Invocation invocation{self, std::move(allocator)};
-            if (context_of(executor) != nullptr) {
+            const auto* const context = context_of(executor);
+            if (context != nullptr) {
                 asio::post(executor, std::move(invocation));
-                return;
+                return Runtime::see_to(context);
             }
             // It may run things where it is asked to (use_future's does): not here, under a lock.
             const auto own_executor = completion_->work.get_executor();
             asio::post(own_executor, [executor, invocation = std::move(invocation)]() mutable {
                 asio::dispatch(executor, std::move(invocation));
             });
+            Runtime::see_to(context_of(own_executor));
         } catch (...) {
             // No memory, or the executor takes no more work: there is nobody to tell. Nor is the
             // handler destroyed here, under locks: it may own the worker.

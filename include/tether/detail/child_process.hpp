@@ -126,10 +126,10 @@ inline SpawnPlan make_plan(const WorkerOptions& options) {
 }
 
 // Starts the worker's process. Throws a std::system_error whose text names the step that failed, or
-// a CallError.
+// a CallError. `alarm`: a descriptor that the worker gets a copy of, or -1.
 inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& protocol,
                              std::uint64_t generation, const Surroundings& surroundings,
-                             OutputPump& output) {
+                             OutputPump& output, int alarm) {
     check_depth(options);
     auto plan = make_plan(options);
     auto endpoint = make_endpoint(options.transport);
@@ -143,6 +143,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     auto bootstrap = make_bootstrap(options, protocol, generation, endpoint, output.reads_lines());
     bootstrap.has_parent = static_cast<bool>(self);
     bootstrap.has_ledger = static_cast<bool>(ledger);
+    bootstrap.has_alarm = alarm != -1;
     const auto record = control_record(ControlType::bootstrap, bootstrap.encode());
     send_whole(control.first.get(), record, "send the bootstrap record");
     send_hello(endpoint.parent.get(), bootstrap);
@@ -157,6 +158,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
                         endpoint.child.get()};
     if (self) plan.descriptors.push_back(self.get());
     if (ledger) plan.descriptors.push_back(ledger.get());
+    if (alarm != -1) plan.descriptors.push_back(alarm);
     SurroundingsLent lent{surroundings};
     ChildProcess process{spawn(plan), std::move(family)};
     lent.complete(process.pid(), !options.limits.nice);

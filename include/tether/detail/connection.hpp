@@ -177,6 +177,15 @@ public:
         input_closed_ = true;
     }
 
+    // Other code has closed the socket: it is touched no more. What has arrived is lost with it.
+    void forsake() {
+        auto lock = acquire(mutex_);
+        close();
+        stopped_ = input_closed_ = true;
+        channel_.stop_sending(lock);
+        wake_leader();
+    }
+
     // What its calls need to know when a worker ends.
     struct End {
         Begun begun{};

@@ -23,7 +23,7 @@ namespace detail {
 // should.
 inline constexpr Duration deaf_margin = std::chrono::milliseconds{100};
 
-// For as long polls whom nothing can wake, for lack of descriptors.
+// For as long polls whom nothing can wake, for lack of descriptors or since they were closed.
 inline constexpr Duration blind_poll = std::chrono::milliseconds{10};
 
 // What a blocked caller leaves behind in order, also when an exception ends its wait: its call
@@ -114,7 +114,10 @@ inline bool Connection::lead(BlockingCall& call, Lock& lock, bool deaf) {
     woken_ = false;
     if (!deaf) {
         wake_ = wake_ups_.take();
-        if (!wake_) until = std::min(until, deadline_after(Clock::now(), blind_poll));
+        // Once nothing comes any more, the call is about to be settled.
+        if (!wake_ || input_closed_) {
+            until = std::min(until, deadline_after(Clock::now(), blind_poll));
+        }
     }
     PollItem items[] = {{input_closed_ ? -1 : channel_.fd(), events, 0},
                         readable(wake_ ? wake_->fd() : -1)};

@@ -28,11 +28,12 @@ namespace detail {
 // Made once in a worker and never destroyed: it watches until the very end of the process.
 class Guard {
 public:
-    Guard(Descriptor control, ControlReader control_in, Descriptor parent,
+    Guard(Descriptor control, ControlReader control_in, Descriptor parent, Descriptor alarm,
           const Bootstrap& bootstrap)
         : control_(std::move(control)),
           control_in_(control_in),
           parent_(std::move(parent)),
+          alarm_(std::move(alarm)),
           parent_pid_(static_cast<::pid_t>(bootstrap.parent_pid)),
           grace_(std::chrono::microseconds{static_cast<std::int64_t>(
               std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 53))}),
@@ -67,6 +68,8 @@ public:
             return true;
         });
     }
+    // Has the parent look whether it has lost its descriptors.
+    void sound_alarm() const noexcept { ring(alarm_); }
     // A call with a run timeout has begun.
     void watch_overrun() const noexcept { overrun_.notify(); }
     // Told when a handler was asked to stop.
@@ -216,6 +219,7 @@ private:
     // still runs after the grace is ended by force.
     [[noreturn]] void end_orphan() noexcept {
         orphaned_.store(true);
+        sound_alarm();
         leave(SHUT_RDWR);
         const auto end = deadline_after(Clock::now(), grace_);
         PollItem nothing = readable(-1);
@@ -236,6 +240,7 @@ private:
     Descriptor control_;
     ControlReader control_in_;
     Descriptor parent_;
+    Descriptor alarm_;
     const ::pid_t parent_pid_;
     const bool is_its_child_ = ::getppid() == parent_pid_;
     const Duration grace_;

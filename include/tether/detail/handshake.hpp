@@ -112,6 +112,7 @@ struct Bootstrap {
     bool mark_severity = false;    // somebody reads the output line by line
     bool has_parent = false;       // a descriptor of the parent's process was handed over
     bool has_ledger = false;       // so was shared memory, see LedgerPages
+    bool has_alarm = false;        // so was an eventfd, see Alarm
     bool spares_sessions = false;  // see Descendants::spare_sessions
     std::uint32_t concurrency = 1;
     std::uint64_t max_message_bytes = 0;
@@ -127,10 +128,11 @@ struct Bootstrap {
         out.number(wire_magic).number(wire_version).text(worker).number(generation);
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
-        const auto flags =
-            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U) |
-            (has_parent ? 8U : 0U) | (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
-            (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U) | (spares_sessions ? 256U : 0U);
+        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
+                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
+                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
+                           (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U) |
+                           (spares_sessions ? 256U : 0U) | (has_alarm ? 512U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
@@ -156,6 +158,7 @@ struct Bootstrap {
         result.mark_severity = (flags & 4) != 0;
         result.has_parent = (flags & 8) != 0;
         result.has_ledger = (flags & 128) != 0;
+        result.has_alarm = (flags & 512) != 0;
         result.spares_sessions = (flags & 256) != 0;
         result.concurrency = in.number<std::uint32_t>();
         result.max_message_bytes = in.number<std::uint64_t>();

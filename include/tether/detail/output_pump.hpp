@@ -83,6 +83,11 @@ public:
         }
     }
 
+    // Nothing is read any more, since other code has closed the pipes.
+    void forsake() noexcept {
+        for (auto& stream : streams_) stream.pipe.reset();
+    }
+
     // A line of the parent's own, among those of the worker.
     void say(Severity severity, const std::string& text) {
         if (output_.mode() == Output::Mode::callback && output_.callback()) {

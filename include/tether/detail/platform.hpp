@@ -17,6 +17,7 @@
 #include <tether/detail/posix/process.hpp>
 #include <tether/detail/posix/process_hooks.hpp>
 #include <tether/detail/posix/process_tree.hpp>
+#include <tether/detail/posix/reactor_descriptor.hpp>
 #include <tether/detail/posix/shared_memory.hpp>
 #include <tether/detail/posix/signals.hpp>
 #include <tether/detail/posix/socket.hpp>

@@ -68,13 +68,16 @@ public:
         auto& runtime = Runtime::instance();
         if (runtime.exiting()) throw exiting(worker_name(options));
         auto output = std::make_unique<OutputPump>(options.output);
-        auto worker = launch_or_throw(options, protocol, generation, surroundings, *output);
+        auto alarm = runtime.alarm();
+        auto worker = launch_or_throw(options, protocol, generation, surroundings, *output,
+                                      alarm != nullptr ? alarm->fd() : -1);
         std::shared_ptr<Session> session;
         try {
             output->set_identity(worker_name(options), worker.process.pid());
             session.reset(new Session(options, protocol, generation, std::move(on_end), worker,
                                       std::move(output), runtime));
-            if (!runtime.add(session)) throw exiting(session->name_);
+            session->alarm_ = std::move(alarm);
+            if (!runtime.add(session)) throw session->refused();
             session->watch_everything();
         } catch (...) {  // nobody is there to end it
             if (session != nullptr) session->abandon();
@@ -86,7 +89,7 @@ public:
     }
 
     ~Session() override {
-        // In a forked copy the reactor is the original's: only close descriptors.
+        // In a forked copy the reactor is the original's: only descriptors are closed.
         if (forked()) [[maybe_unused]]
             auto* leaked = watches_.release();
     }
@@ -184,6 +187,26 @@ public:
 
     [[nodiscard]] StopPolicy stop_policy() const override { return stop_policy_; }
 
+    void forsake_descriptors() override {
+        end_for_good();
+        connection_.forsake();
+        {
+            const auto lock = acquire(mutex_);
+            if (!reason_ || !reason_->expected) reason_ = Reason{errc::stopped, descriptors_closed};
+        }
+        {
+            const auto watching = acquire(watching_);
+            // The reactor's own number may be a file of the host's by now.
+            [[maybe_unused]] auto* leaked = watches_.release();
+        }
+        control_.close();
+        {
+            const auto lock = acquire(process_mutex_);
+            process_.close();
+        }
+        if (const auto lock = enter(output_mutex_)) output_->forsake();
+    }
+
     // --- Deferred
 
     void run(std::shared_ptr<Deferred>) override { connection_.on_others_ran(); }
@@ -226,11 +249,17 @@ private:
                 "worker \"" + name + "\": the program is exiting, nothing is started any more"};
     }
 
+    [[nodiscard]] CallError refused() const {
+        if (runtime_.exiting()) return exiting(name_);
+        return {errc::stopped, "worker \"" + name_ + "\": " + descriptors_closed};
+    }
+
     static LaunchedWorker launch_or_throw(const WorkerOptions& options, const ProtocolId& protocol,
                                           std::uint64_t generation,
-                                          const Surroundings& surroundings, OutputPump& output) {
+                                          const Surroundings& surroundings, OutputPump& output,
+                                          int alarm) {
         try {
-            return launch(options, protocol, generation, surroundings, output);
+            return launch(options, protocol, generation, surroundings, output, alarm);
         } catch (const std::system_error& error) {
             throw CallError(
                 errc::start_failed,
@@ -254,11 +283,14 @@ private:
     // Most likely it is about to end. If not, it is of no use any more.
     void on_lost(const std::string& text) override {
         if (never_began_.load()) return;
+        runtime_.look_after_descriptors();
         kill_later(errc::framing, text,
                    std::min<Duration>(time_to_stop(), std::chrono::seconds{10}));
     }
     void on_violation(errc cause, const std::string& text) override {
-        kill(cause, text, cause != errc::framing);
+        runtime_.look_after_descriptors();
+        if (runtime_.has_descriptors()) return kill(cause, text, cause != errc::framing);
+        kill(errc::stopped, descriptors_closed);
     }
     // A process in which an allocation failed may be in any state.
     void on_error_answer(const ErrorAnswer& answer) override {
@@ -529,7 +561,7 @@ private:
             on_end_ = nullptr;
         }
         connection_.finish(cause, end_of_calls, report);
-        if (left_behind_) {
+        if (left_behind_ && runtime_.has_descriptors()) {
             control_.close();
             watch_left_behind();
         } else {
@@ -628,6 +660,8 @@ private:
     ChildProcess process_;
     std::error_code kill_error_;  // of the last try
     bool cut_ = false;            // its lifeline
+
+    std::shared_ptr<Alarm<Runtime>> alarm_;
 
     const SharedMemory ledger_memory_;
     const Ledger ledger_;

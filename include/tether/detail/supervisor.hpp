@@ -30,7 +30,9 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-class Supervisor final : public CallCarrier, public std::enable_shared_from_this<Supervisor> {
+class Supervisor final : public CallCarrier,
+                         public Bereaved,
+                         public std::enable_shared_from_this<Supervisor> {
     using Lock = std::unique_lock<std::mutex>;
 
 public:
@@ -41,7 +43,7 @@ public:
           name_(worker_name(options_)),
           protocol_(std::move(protocol)),
           budget_(options_.restart),
-          runtime_(Runtime::instance()),
+          runtime_(Runtime::usable()),
           resume_timer_(runtime_.context()) {}
 
     // Starts the first process. A failure is kept for the first call. Not yet in a process that was
@@ -318,8 +320,15 @@ private:
     void resume_at(TimePoint when) {
         if (when >= resume_when_) return;
         resume_when_ = when;
+        if (!runtime_.has_descriptors()) return on_runtime_lost();
+        if (!std::exchange(told_of_loss_, true)) runtime_.tell_of_loss(weak_from_this());
         static_cast<void>(Watches::at(resume_timer_, when, shared_from_this(),
                                       [](Supervisor& supervisor) { supervisor.resume(); }));
+    }
+
+    // Its timer will not come. Not here: to launch may start a process.
+    void on_runtime_lost() override {
+        runtime_.post([self = shared_from_this()] { self->resume(); });
     }
 
     // On the background thread: launches what was parked; it may be parked again.
@@ -368,6 +377,7 @@ private:
             return session_->connection().takes_calls() ? TimePoint::min() : TimePoint::max();
         }
         if (starting_) return TimePoint::max();
+        check_descriptors();
         const auto now = Clock::now();
         if (budget_.spent(now)) throw CallError{budget_spent()};
         if (budget_.next_start() > now) return budget_.next_start();
@@ -375,10 +385,17 @@ private:
         return session_ != nullptr ? TimePoint::min() : now;
     }
 
+    void check_descriptors() const {
+        runtime_.look_after_descriptors();
+        if (runtime_.has_descriptors()) return;
+        throw CallError(errc::stopped, "worker \"" + name_ + "\": " + descriptors_closed);
+    }
+
     void begin(Lock& lock) noexcept {
         if (session_ != nullptr || is_unclaimed_worker()) return;
         begun_ = true;
         try {
+            check_descriptors();
             runtime_.started_executor();
             start(lock);
         } catch (...) {
@@ -531,6 +548,7 @@ private:
     Supervisor* left_before_ = nullptr;
     WatchTimer resume_timer_;
     TimePoint resume_when_ = TimePoint::max();
+    bool told_of_loss_ = false;  // on_runtime_lost() is called then
 };
 
 }  // namespace detail

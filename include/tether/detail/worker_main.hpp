@@ -50,7 +50,10 @@ public:
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
         if (!is_pidfd(parent.get())) parent.reset();  // it was closed on the way, and reused
-        if (bootstrap_.has_ledger) take_ledger(worker_fd::parent + (has_parent ? 1 : 0));
+        int next = worker_fd::parent + (has_parent ? 1 : 0);
+        if (bootstrap_.has_ledger) take_ledger(next++);
+        auto alarm = bootstrap_.has_alarm ? take_inherited(next) : Descriptor{};
+        if (!is_anonymous(alarm.get())) alarm.reset();  // as above
         const auto identity = peer_identity(control.get());
         static_cast<void>(GivenStderr::instance());
 
@@ -59,7 +62,8 @@ public:
         if (bootstrap_.spares_sessions) SparedSessions::spare();
         std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
         // Watches until the very end, longer than any scope.
-        guard_ = new Guard(std::move(control), control_in, std::move(parent), bootstrap_);
+        guard_ = new Guard(std::move(control), control_in, std::move(parent), std::move(alarm),
+                           bootstrap_);
         try {
             guard_->start();
         } catch (const std::system_error& error) {
@@ -70,6 +74,7 @@ public:
 
         const int exit_code = serve(std::move(connection), identity);
         ForkedCopy::end_here();
+        if (!guard_->leaving()) guard_->sound_alarm();  // nobody has asked it to
         std::fflush(stdout);
         if (kill_descendants()) {
             LedgerWriter{ledger_.data()}.set_tidy();

@@ -23,7 +23,8 @@ namespace worker_fd {
 inline constexpr int control = 3;
 inline constexpr int connection = 4;
 inline constexpr int parent = 5;  // the parent's pidfd, where there is such a thing
-inline constexpr int last = 6;    // the ledger, or 5 where 5 is not taken
+inline constexpr int last = 6;    // the ledger, or 5 where 5 is not taken; then the alarm, which
+                                  // need not be passed on
 }  // namespace worker_fd
 
 // Set in a worker's environment until it is claimed: the layout's version and the inode of the

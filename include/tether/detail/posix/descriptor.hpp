@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -38,6 +39,13 @@ auto retry(Call call) noexcept {
     return result;
 }
 
+// How often code of the host's was found to have closed all descriptors, as a daemon does. Those of
+// before are nobody's then, whatever their numbers stand for by now.
+inline std::atomic<unsigned>& descriptor_losses() noexcept {
+    static std::atomic<unsigned> count{0};
+    return count;
+}
+
 // Which file a number stands for: other code in the process may close a number that is not its own,
 // and get it for a file of its own then.
 class FileIdentity {
@@ -53,6 +61,7 @@ public:
     [[nodiscard]] bool known() const noexcept { return known_; }
     // Async-signal-safe. True where the system does not tell.
     [[nodiscard]] bool is_still(int fd) const noexcept {
+        if (losses_ != descriptor_losses().load(std::memory_order_relaxed)) return false;
         if (!known_) return true;
         struct ::stat status {};
         if (::fstat(fd, &status) != 0) return errno != EBADF;
@@ -60,6 +69,8 @@ public:
     }
 
 private:
+    // All eventfds have the same inode, and all pidfds before Linux 6.9.
+    unsigned losses_ = descriptor_losses().load(std::memory_order_relaxed);
     bool known_ = false;
     ::dev_t device_ = 0;
     ::ino_t inode_ = 0;
@@ -118,7 +129,6 @@ public:
         identity_ = {};
     }
 
-private:
     // New files get the lowest number that is free. select() must do with it, too.
     static int usual_lowest() noexcept {
         ::rlimit limit{};
@@ -127,6 +137,7 @@ private:
         return std::max(lowest, static_cast<int>(high));
     }
 
+private:
     int fd_ = -1;
     FileIdentity identity_;
 };
@@ -150,6 +161,12 @@ public:
 private:
     std::array<Descriptor, 4> held_;
 };
+
+// Neither a file nor a socket nor a pipe, but an eventfd or its like.
+inline bool is_anonymous(int fd) noexcept {
+    struct ::stat status {};
+    return ::fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == 0;
+}
 
 inline bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) != -1; }
 

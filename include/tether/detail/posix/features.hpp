@@ -18,6 +18,10 @@
 #define TETHER_HAS_EVENTFD 0
 #endif
 
+// Whether an eventfd goes on being watched when its number is closed, as long as another process
+// has it open.
+#define TETHER_WATCHES_CLOSED_FILES TETHER_HAS_EVENTFD
+
 #if defined(__GLIBC__) && !defined(TETHER_FORCE_PORTABLE)
 #if __GLIBC_PREREQ(2, 34)
 #define TETHER_HAS_SPAWN_CLOSEFROM 1

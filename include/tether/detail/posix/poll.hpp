@@ -128,6 +128,12 @@ inline bool ready_now(int fd, short events = POLLIN) noexcept {
     return wait_ready({&item, 1}, TimePoint::min()) > 0;
 }
 
+// Makes an eventfd readable. Not a file that has the number by now.
+inline void ring(const Descriptor& event) noexcept {
+    const std::uint64_t one = 1;
+    if (event.is_ours()) (void)!::write(event.get(), &one, sizeof one);
+}
+
 // Lets another thread end a poll: an eventfd where there is one, otherwise a pipe.
 class WakeUp {
 public:
@@ -149,11 +155,7 @@ public:
     [[nodiscard]] bool is_ours() const noexcept { return read_.is_ours(); }
 
     // Async-signal-safe. Not into a file that has the number by now.
-    void notify() const noexcept {
-        const auto& end = write_ ? write_ : read_;
-        const std::uint64_t one = 1;
-        if (end.is_ours()) (void)!::write(end.get(), &one, sizeof one);
-    }
+    void notify() const noexcept { ring(write_ ? write_ : read_); }
 
     void drain() const noexcept {
         char bytes[64];
