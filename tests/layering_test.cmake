@@ -1,29 +1,43 @@
 # cmake -DINCLUDE_DIR=<include> -P layering_test.cmake
 #
-# The layers of docs/design.md, "Layers": a header includes its own layer or one below, never in a circle;
-# layers 0 to 2 know neither Asio nor the operating system; layer 3 alone includes the system's headers,
-# and the one in detail/posix/ that layer 0 needs.
+# The rooms of docs/design.md: a header includes its own room and those that its room may know, never in a
+# circle. The operating system is named in `os` alone, Asio only where the table says so.
 
 cmake_minimum_required(VERSION 3.25)
 
-# <layer> <regular expression for the path below tether/>: the first that matches counts.
-set(layers
-    "0 ^(version|config|fwd|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
-    "0 ^detail/(binary|blob_scope|block_cache|call_control|error_category|exit_words|handles)\\.hpp$"
-    "0 ^detail/(options_check|platform_memory|printable|remote_cause|thrown)\\.hpp$"
-    "0 ^detail/posix/memory\\.hpp$"
-    "1 ^(protocol|handler|codec|direct_codec)\\.hpp$"
-    "1 ^detail/(bytes_json|dom_conversion|dom_reader|fingerprint|handler_box)\\.hpp$"
-    "1 ^detail/(direct_types|members|message_pack_parser|message_pack_reader|message_pack_writer)\\.hpp$"
-    "1 ^detail/(own_conversion|payload|protocol_check|request_traits)\\.hpp$"
-    "2 ^detail/(frame|envelope|handshake|host_mutex|held_lock|call_table|lifecycle)\\.hpp$"
-    "2 ^detail/(active_calls|call|connection_owner|exchange|frame_reader|ledger|line_splitter|outbox|outgoing_message|post_mortem|spin|turn)\\.hpp$"
-    "3 ^detail/(alarm|channel|child_process|control_link|runtime|output_pump|platform|guard|admission|wake_up_pool|worker_mark)\\.hpp$"
-    "3 ^detail/(async_call|executor_hold|pending_list|work_hold)\\.hpp$"
-    "3 ^detail/(posix|windows)/"
-    "4 ^detail/(connection|connection_reading|session|session_background|session_health|supervisor|service|worker_main|loopback|typed_call)\\.hpp$"
-    "5 ^(worker|worker_pool|serve|loopback_worker)\\.hpp$"
-    "6 ^tether\\.hpp$")
+# <room> <regular expression for the path below tether/>: the first that matches counts.
+set(places
+    "base ^(version|config|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
+    "protocol ^(protocol|handler|codec|direct_codec)\\.hpp$"
+    "faces ^(worker|worker_pool|serve|loopback_worker)\\.hpp$"
+    "all ^tether\\.hpp$"
+    "below ^detail/os/(posix/)?(memory|signal_names)\\.hpp$"
+    "watches ^detail/os/(posix/)?watches\\.hpp$"
+    "base ^detail/base/" "codec ^detail/codec/" "protocol ^detail/protocol/" "wire ^detail/wire/"
+    "os ^detail/os/" "transport ^detail/transport/" "background ^detail/background/" "call ^detail/call/"
+    "worker ^detail/worker/" "parent ^detail/parent/" "loopback ^detail/loopback/")
+
+# What each may include beside itself and the standard library: rooms, and json, asio, system.
+set(below_may system base)
+set(base_may below)
+set(codec_may base json)
+set(protocol_may base codec json)
+set(wire_may base)
+set(os_may base system)
+set(watches_may base asio)
+set(transport_may base wire os)
+set(background_may base os watches asio)
+set(call_may base codec protocol wire background asio)
+set(worker_may base protocol wire os transport)
+set(parent_may base wire os watches transport background call asio)
+set(loopback_may base protocol wire call asio)
+set(faces_may base codec protocol wire os watches transport background call worker parent loopback asio)
+set(all_may ${faces_may} faces)
+
+# What only the operating system calls so: its functions, constants and types.
+string(CONCAT system_names
+    "(^|[^a-zA-Z_>:])::[a-z_]+\\(|MSG_[A-Z]|SHUT_|[^a-z_]errno[^a-z_]|[^A-Z_]O_[A-Z]|SIG[A-Z][A-Z][A-Z]|"
+    "POLL(IN|OUT)|_FILENO|pid_t|ssize_t|idtype_t")
 
 set(problems "")
 
@@ -31,33 +45,30 @@ function(problem text)
     set(problems "${problems}\n    ${text}" PARENT_SCOPE)
 endfunction()
 
-# The layer of a header in `result`, or "" for one that the table does not know.
-function(layer_of header result)
+# The room of a header in `result`, or "" for one that has none.
+function(room_of header result)
     set(${result} "" PARENT_SCOPE)
-    foreach(entry IN LISTS layers)
-        string(REGEX REPLACE "^([0-9]+) .*" "\\1" layer "${entry}")
-        string(REGEX REPLACE "^[0-9]+ " "" pattern "${entry}")
+    foreach(place IN LISTS places)
+        string(REGEX REPLACE "^([a-z]+) .*" "\\1" room "${place}")
+        string(REGEX REPLACE "^[a-z]+ " "" pattern "${place}")
         if(header MATCHES "${pattern}")
-            set(${result} ${layer} PARENT_SCOPE)
+            set(${result} ${room} PARENT_SCOPE)
             return()
         endif()
     endforeach()
 endfunction()
 
-# May a header include a header from outside of Tether?
-function(outside_allowed header layer include result)
-    if(include MATCHES "^([a-z_]+|cxxabi\\.h)$") # the standard library
-        set(allowed TRUE)
+# What an include from outside of Tether is: standard, json, asio or system.
+function(kind_of include result)
+    if(include MATCHES "^([a-z_]+|cxxabi\\.h)$")
+        set(${result} standard PARENT_SCOPE)
     elseif(include MATCHES "^nlohmann/")
-        string(COMPARE GREATER_EQUAL ${layer} 1 allowed)
+        set(${result} json PARENT_SCOPE)
     elseif(include MATCHES "^asio(/|\\.hpp$)")
-        string(COMPARE GREATER_EQUAL ${layer} 3 allowed)
-    elseif(header STREQUAL "detail/posix/memory.hpp")
-        string(COMPARE EQUAL "${include}" "sys/mman.h" allowed)
-    else() # the operating system
-        string(COMPARE EQUAL ${layer} 3 allowed)
+        set(${result} asio PARENT_SCOPE)
+    else()
+        set(${result} system PARENT_SCOPE)
     endif()
-    set(${result} ${allowed} PARENT_SCOPE)
 endfunction()
 
 cmake_path(ABSOLUTE_PATH INCLUDE_DIR)
@@ -67,9 +78,9 @@ if(NOT headers)
 endif()
 
 foreach(header IN LISTS headers)
-    layer_of("${header}" layer)
-    if(layer STREQUAL "")
-        problem("${header}: no layer known; add it to the table in tests/layering_test.cmake")
+    room_of("${header}" room)
+    if(room STREQUAL "")
+        problem("${header}: in no room; see the table in tests/layering_test.cmake")
         continue()
     endif()
     set(below_${header} "")
@@ -77,22 +88,30 @@ foreach(header IN LISTS headers)
     foreach(line IN LISTS lines)
         if(line MATCHES "<tether/([^>]+)>")
             set(include "${CMAKE_MATCH_1}")
-            layer_of("${include}" include_layer)
+            room_of("${include}" other)
             if(NOT include IN_LIST headers)
                 problem("${header}: includes tether/${include}, which does not exist")
-            elseif(include_layer STREQUAL "")
-                continue() # reported for the header itself
-            elseif(include_layer GREATER layer)
-                problem("${header} (layer ${layer}) includes ${include} (layer ${include_layer})")
+            elseif(NOT other STREQUAL room AND NOT other IN_LIST ${room}_may)
+                problem("${header} (${room}) includes ${include} (${other})")
             endif()
             list(APPEND below_${header} "${include}")
         elseif(line MATCHES "<([^>]+)>")
-            outside_allowed("${header}" ${layer} "${CMAKE_MATCH_1}" allowed)
-            if(NOT allowed)
-                problem("${header} (layer ${layer}) includes <${CMAKE_MATCH_1}>")
+            kind_of("${CMAKE_MATCH_1}" kind)
+            if(NOT kind STREQUAL "standard" AND NOT kind IN_LIST ${room}_may)
+                problem("${header} (${room}) includes <${CMAKE_MATCH_1}>")
             endif()
         else()
             problem("${header}: not of the form #include <...>: ${line}")
+        endif()
+    endforeach()
+    if(header MATCHES "^detail/os/")
+        continue()
+    endif()
+    file(STRINGS "${INCLUDE_DIR}/tether/${header}" lines REGEX "${system_names}")
+    foreach(line IN LISTS lines)
+        string(REGEX REPLACE "//.*" "" code "${line}")
+        if(code MATCHES "${system_names}")
+            problem("${header} (${room}) names the operating system: ${line}")
         endif()
     endforeach()
 endforeach()
@@ -127,5 +146,5 @@ if(left)
 endif()
 
 if(problems)
-    message(FATAL_ERROR "The layers are broken:${problems}")
+    message(FATAL_ERROR "The rooms are broken:${problems}")
 endif()

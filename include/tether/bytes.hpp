@@ -2,7 +2,7 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/block_cache.hpp>
+#include <tether/detail/base/block_cache.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -3,10 +3,10 @@
 
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
-#include <tether/detail/bytes_json.hpp>
-#include <tether/detail/dom_conversion.hpp>
-#include <tether/detail/dom_reader.hpp>
-#include <tether/detail/message_pack_reader.hpp>
+#include <tether/detail/codec/bytes_json.hpp>
+#include <tether/detail/codec/dom_conversion.hpp>
+#include <tether/detail/codec/dom_reader.hpp>
+#include <tether/detail/codec/message_pack_reader.hpp>
 
 #include <nlohmann/json.hpp>
 

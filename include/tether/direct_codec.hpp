@@ -3,10 +3,10 @@
 
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
-#include <tether/detail/direct_types.hpp>
-#include <tether/detail/members.hpp>
-#include <tether/detail/message_pack_parser.hpp>
-#include <tether/detail/message_pack_writer.hpp>
+#include <tether/detail/codec/direct_types.hpp>
+#include <tether/detail/codec/members.hpp>
+#include <tether/detail/codec/message_pack_parser.hpp>
+#include <tether/detail/codec/message_pack_writer.hpp>
 
 #include <string>
 #include <string_view>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/error_category.hpp>
-#include <tether/detail/printable.hpp>
+#include <tether/detail/base/error_category.hpp>
+#include <tether/detail/base/printable.hpp>
 #include <tether/errc.hpp>
 #include <tether/exit_status.hpp>
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/exit_words.hpp>
-#include <tether/detail/printable.hpp>
+#include <tether/detail/base/exit_words.hpp>
+#include <tether/detail/base/printable.hpp>
 #include <tether/limits.hpp>
 
 #include <algorithm>

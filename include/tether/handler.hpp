@@ -2,9 +2,9 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/call_control.hpp>
-#include <tether/detail/handles.hpp>
-#include <tether/detail/protocol_check.hpp>
+#include <tether/detail/protocol/call_control.hpp>
+#include <tether/detail/protocol/handles.hpp>
+#include <tether/detail/protocol/protocol_check.hpp>
 #include <tether/error.hpp>
 #include <tether/logging.hpp>
 #include <tether/protocol.hpp>

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/executor_hold.hpp>
-#include <tether/detail/handler_box.hpp>
-#include <tether/detail/loopback.hpp>
-#include <tether/detail/options_check.hpp>
-#include <tether/detail/protocol_check.hpp>
-#include <tether/detail/typed_call.hpp>
+#include <tether/detail/base/options_check.hpp>
+#include <tether/detail/call/executor_hold.hpp>
+#include <tether/detail/call/typed_call.hpp>
+#include <tether/detail/loopback/loopback.hpp>
+#include <tether/detail/protocol/handler_box.hpp>
+#include <tether/detail/protocol/protocol_check.hpp>
 #include <tether/exit_status.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>

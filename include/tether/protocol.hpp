@@ -3,7 +3,7 @@
 
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
-#include <tether/detail/request_traits.hpp>
+#include <tether/detail/protocol/request_traits.hpp>
 #include <tether/request.hpp>
 
 #include <concepts>

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/handler_box.hpp>
-#include <tether/detail/worker_main.hpp>
-#include <tether/detail/worker_mark.hpp>
+#include <tether/detail/protocol/handler_box.hpp>
+#include <tether/detail/transport/worker_mark.hpp>
+#include <tether/detail/worker/worker_main.hpp>
 #include <tether/handler.hpp>
 
 #include <array>

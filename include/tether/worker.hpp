@@ -2,12 +2,12 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/executor_hold.hpp>
-#include <tether/detail/fingerprint.hpp>
-#include <tether/detail/options_check.hpp>
-#include <tether/detail/protocol_check.hpp>
-#include <tether/detail/supervisor.hpp>
-#include <tether/detail/typed_call.hpp>
+#include <tether/detail/base/options_check.hpp>
+#include <tether/detail/call/executor_hold.hpp>
+#include <tether/detail/call/typed_call.hpp>
+#include <tether/detail/parent/supervisor.hpp>
+#include <tether/detail/protocol/fingerprint.hpp>
+#include <tether/detail/protocol/protocol_check.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>

@@ -8,8 +8,8 @@
 //
 // Input: a byte that selects the codec and the number of blobs, then the payload.
 
-#include <tether/detail/blob_scope.hpp>
-#include <tether/detail/payload.hpp>
+#include <tether/detail/base/blob_scope.hpp>
+#include <tether/detail/codec/payload.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -8,8 +8,8 @@
 // Input: a byte that selects, then what is decoded; for the control channel u16 seed of the cuts
 // first.
 
-#include <tether/detail/envelope.hpp>
-#include <tether/detail/handshake.hpp>
+#include <tether/detail/wire/control_record.hpp>
+#include <tether/detail/wire/error_answer.hpp>
 
 #include <algorithm>
 #include <cstddef>

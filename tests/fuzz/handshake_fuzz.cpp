@@ -5,7 +5,8 @@
 //
 // Input: a byte that selects, then what is decoded, or the fields of a bootstrap.
 
-#include <tether/detail/handshake.hpp>
+#include <tether/detail/wire/bootstrap.hpp>
+#include <tether/detail/wire/greeting.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -6,9 +6,11 @@
 // under names that begin with "regression-".
 
 #include <tether/codec.hpp>
-#include <tether/detail/envelope.hpp>
-#include <tether/detail/handshake.hpp>
-#include <tether/detail/payload.hpp>
+#include <tether/detail/codec/payload.hpp>
+#include <tether/detail/wire/bootstrap.hpp>
+#include <tether/detail/wire/control_record.hpp>
+#include <tether/detail/wire/error_answer.hpp>
+#include <tether/detail/wire/greeting.hpp>
 
 #include <cstddef>
 #include <cstdint>

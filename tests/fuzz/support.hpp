@@ -3,7 +3,7 @@
 // What the fuzz targets share: values taken off the input, invariants, a watch over the heap, and
 // a FrameReader that is fed in several ways.
 
-#include <tether/detail/frame_reader.hpp>
+#include <tether/detail/wire/frame_reader.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // What a worker has started, in whatever session, ends with it, whichever way the worker ends; or
 // is left alone, if the parent wants that.
 
-#include <tether/detail/posix/process_tree.hpp>
+#include <tether/detail/os/posix/process_tree.hpp>
 
 #include <asio/use_future.hpp>
 

@@ -2,10 +2,10 @@
 
 // Messages as plain values, and the two directions between them and a stream of bytes.
 
-#include <tether/detail/frame.hpp>
-#include <tether/detail/frame_reader.hpp>
-#include <tether/detail/handshake.hpp>
-#include <tether/detail/outgoing_message.hpp>
+#include <tether/detail/wire/control_record.hpp>
+#include <tether/detail/wire/frame.hpp>
+#include <tether/detail/wire/frame_reader.hpp>
+#include <tether/detail/wire/outgoing_message.hpp>
 
 #include <algorithm>
 #include <array>
