@@ -132,9 +132,10 @@ struct StuckPolicy {
 /// But for `inherit`, output is read and passed on in whole lines. What a worker wrote before it
 /// ended is passed on before its calls fail, a last line without a newline included. What a handler
 /// said by `CallContext::log` is passed on before its call returns or completes, with all that was
-/// written before it, unless the call was given up meanwhile, or the parent's stderr or callback
-/// takes more than a second for it. Output without `log` comes when it comes: before its call, or
-/// soon after it.
+/// written before it, unless the call was given up meanwhile. The call waits for a callback, but
+/// not beyond its deadline, and for a second at most; it does not wait where the parent's stderr
+/// takes nothing now. Output without `log` comes when it comes: before its call ends, or soon
+/// after.
 ///
 /// A value: copies share nothing but what a callback refers to.
 class Output {

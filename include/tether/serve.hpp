@@ -36,8 +36,8 @@ TETHER_NAMESPACE_BEGIN
 ///   signals, programs that it starts do not inherit;
 /// - starts one small thread that watches the parent;
 /// - becomes a child subreaper (Linux), and at the end kills what the handler started and left
-///   running. Orphans of what the handler started become its children, and stay in the system's
-///   list until then, or until the handler waits for any child;
+///   running (see `Descendants`). Orphans of what the handler started become its children, and stay
+///   in the system's list until then, or until the handler waits for any child;
 /// - sets `WorkerOptions::limits`;
 /// - takes the environment variable `TETHER_WORKER` away, so that a handler may have workers of its
 ///   own.

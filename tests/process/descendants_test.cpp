@@ -56,6 +56,25 @@ TEST_CASE("descendants end with a worker that ends by itself", "[process][descen
     CHECK(worker.call(Add{1, 2}) == 3);
 }
 
+TEST_CASE("descendants end with a worker that is killed after it has ended by itself",
+          "[process][descendants][F102]") {
+    if (!tether::detail::finds_descendants) return;
+    const Census census;
+    const ProcessMark mark;
+    auto options = options_for();
+    mark.put_into(options);
+    TestWorker worker{options};
+    worker.call(Start{daemons[1]});
+    REQUIRE(eventually([&] { return runs(mark, "61"); }));
+    {
+        const BackgroundThreadHeld held{worker};  // it would notice the end first
+        ::kill(static_cast<::pid_t>(worker.pid()), SIGKILL);
+        REQUIRE(eventually([&] { return process_state(worker.pid()) == 'Z'; }));
+        worker.kill();
+    }
+    CHECK(mark.all_gone());
+}
+
 TEST_CASE("descendants of one worker end, those of its neighbours do not",
           "[process][descendants][F102]") {
     if (!tether::detail::finds_descendants) return;

@@ -51,7 +51,7 @@ TEST_CASE("large messages are cut into frames of at most a mebibyte") {
 }
 
 TEST_CASE("an answer says once that its handler has logged", "[F110]") {
-    for (const std::size_t size : {10, 100'000, 3'000'000}) {
+    for (const std::size_t size : {10U, 100'000U, 3'000'000U}) {
         Message message{FrameType::response, 4, 5, pattern(size), {pattern(11)}};
         message.logged = true;
         Receiver receiver;

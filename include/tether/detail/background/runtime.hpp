@@ -208,11 +208,13 @@ public:
         }
     }
 
-    // To be told when the host has closed the descriptors.
-    void tell_of_loss(std::weak_ptr<Bereaved> bereaved) {
+    // To be told when the host has closed the descriptors. False: it has.
+    bool tell_of_loss(std::weak_ptr<Bereaved> bereaved) {
         const std::scoped_lock lock{mutex_};
+        if (lost_) return false;
         std::erase_if(bereaved_, [](const auto& other) { return other.expired(); });
         bereaved_.push_back(std::move(bereaved));
+        return true;
     }
 
     // Starts the thread with the first. False: the program is exiting, or the descriptors are lost;
@@ -315,8 +317,9 @@ private:
         context_.stop();
         try {
             const AllSignalsBlocked blocked;
-            substitute_ = std::thread{[this] { substitute(); }};
-        } catch (const std::system_error&) {  // the workers end by themselves
+            const auto lock = acquire(mutex_);
+            if (!exiting_) substitute_ = std::thread{[this] { substitute(); }};
+        } catch (...) {  // no thread, or no memory: the workers end by themselves
         }
     }
 
@@ -386,7 +389,7 @@ private:
 
     void substitute() noexcept {
         try {
-            end_forsaken(take_forsaken());
+            end_forsaken(take_forsaken(), TimePoint::max());
         } catch (...) {  // no memory: the workers notice the end of their control channels
         }
         stand_in();
@@ -435,8 +438,8 @@ private:
         return left;
     }
 
-    static void end_forsaken(const std::vector<std::shared_ptr<Endable>>& left) {
-        end_all(left, StopLadder::Step::kill, deadline_after(Clock::now(), exit_limit), false);
+    static void end_forsaken(const std::vector<std::shared_ptr<Endable>>& left, TimePoint limit) {
+        end_all(left, StopLadder::Step::kill, limit, false);
     }
 
     // Where a signal handler has interrupted Tether nothing is done: this thread may hold any lock,
@@ -457,7 +460,7 @@ private:
         if (!has_descriptors()) {
             if (!lost_.exchange(true)) ++descriptor_losses();
             stop_standing_in();
-            return end_forsaken(take_forsaken());
+            return end_forsaken(take_forsaken(), deadline_after(Clock::now(), exit_limit));
         }
         context_.stop();
         stop_thread(thread_, finished_);
@@ -468,7 +471,12 @@ private:
         if (epoch_ != fork_epoch().load()) return;
         exiting_ = true;
         wake_substitute();
-        stop_thread(substitute_, substitute_finished_);
+        std::thread substitute;
+        {
+            const auto lock = acquire(mutex_);
+            substitute.swap(substitute_);
+        }
+        stop_thread(substitute, substitute_finished_);
     }
 
     // User code may hold the thread up: then it is left behind after a second. By rounds: no clock

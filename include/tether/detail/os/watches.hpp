@@ -1,5 +1,5 @@
-// Why: the one place beside os.hpp that chooses the platform: what Asio watches, for those who have
-// a background thread. A worker process has none, and does not include Asio.
+// Why: as os.hpp, for what Asio watches. A worker process has no background thread, and does not
+// include Asio.
 #pragma once
 
 #include <tether/config.hpp>

@@ -27,7 +27,7 @@ public:
         LogSource source{};
         Descriptor pipe{};
         LineSplitter lines{};
-        bool ended = false;
+        std::atomic<bool> ended{false};
     };
 
     explicit OutputPump(Output output) : output_(std::move(output)) {}
@@ -40,8 +40,10 @@ public:
         auto err = make_pipe("pipe for the worker's stderr");
         set_non_blocking(out.first.get(), "pipe for the worker's stdout");
         set_non_blocking(err.first.get(), "pipe for the worker's stderr");
-        streams_[0] = {LogSource::standard_output, std::move(out.first), {}, false};
-        streams_[1] = {LogSource::standard_error, std::move(err.first), {}, false};
+        streams_[0].source = LogSource::standard_output;
+        streams_[0].pipe = std::move(out.first);
+        streams_[1].source = LogSource::standard_error;
+        streams_[1].pipe = std::move(err.first);
         return {std::move(out.second), std::move(err.second)};
     }
 

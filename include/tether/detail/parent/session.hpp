@@ -314,8 +314,7 @@ private:
     void let_others_run() override {
         auto* turn = runtime_.turn();
         if (turn != nullptr && turn->at_end(shared_from_this())) return;
-        asio::post(runtime_.context(),
-                   [session = shared_from_this()] { session->connection_.on_others_ran(); });
+        runtime_.post([session = shared_from_this()] { session->connection_.on_others_ran(); });
     }
     void watch_input() override {
         const auto watching = acquire(watching_);
@@ -344,17 +343,28 @@ private:
     // A callback of the host's runs on the background thread, since this one may hold locks of the
     // host's. It may even want one of these: then the answer comes first in the end.
     void pass_on_output(TimePoint deadline) override {
-        if (!output_->calls_back() || runtime_.on_thread()) return pump_output();
+        if (!output_->calls_back() || runtime_.on_thread()) return pump_and_flush();
         const auto passed_on = std::make_shared<std::promise<void>>();
         pass_on_output([passed_on] { passed_on->set_value(); });
         const auto patience = deadline_after(Clock::now(), std::chrono::seconds{1});
         passed_on->get_future().wait_until(std::min(deadline, patience));
     }
     void pass_on_output(std::function<void()> next) override {
-        asio::post(runtime_.context(), [session = shared_from_this(), next = std::move(next)] {
-            session->pump_output();
+        runtime_.post([session = shared_from_this(), next = std::move(next)] {
+            session->pump_and_flush();
             next();
         });
+    }
+
+    // What the host's stderr does not take now leaves later.
+    void pump_and_flush() {
+        bool written = true;
+        if (const auto lock = enter(output_mutex_)) {
+            for (auto& stream : output_->streams()) output_->pump(stream);
+            written = output_->flush();
+        }
+        const auto watching = acquire(watching_);
+        if (!written && watches_) watch_backlog();
     }
 
     // --- The control channel

@@ -324,7 +324,8 @@ private:
         if (when >= resume_when_) return;
         resume_when_ = when;
         if (!runtime_.has_descriptors()) return on_runtime_lost();
-        if (!std::exchange(told_of_loss_, true)) runtime_.tell_of_loss(weak_from_this());
+        if (!told_of_loss_ && !runtime_.tell_of_loss(weak_from_this())) return on_runtime_lost();
+        told_of_loss_ = true;
         static_cast<void>(Watches::at(resume_timer_, when, shared_from_this(),
                                       [](Supervisor& supervisor) { supervisor.resume(); }));
     }

@@ -74,7 +74,8 @@ public:
 
         const int exit_code = serve(std::move(connection), identity);
         ForkedCopy::end_here();
-        if (!guard_->leaving()) guard_->sound_alarm();  // nobody has asked it to
+        // Nobody has asked it to leave.
+        if (exit_code == 0 && !guard_->leaving()) guard_->sound_alarm();
         std::fflush(stdout);
         if (kill_descendants()) {
             LedgerWriter{ledger_.data()}.set_tidy();

@@ -12,8 +12,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <csignal>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,6 +61,17 @@ inline ::pid_t parent_of(::pid_t pid) {
     return static_cast<::pid_t>(parent);
 }
 
+// When it was started, on the kernel's clock. Nothing: the system does not tell.
+inline std::optional<long long> start_of(::pid_t pid) {
+    const auto stat = read_proc_file(pid, "stat");
+    auto at = stat.rfind(") ");  // then come the third and later fields; this is the 22nd
+    for (int field = 2; field < 22 && at != stat.npos; ++field) at = stat.find(' ', at + 1);
+    long long start = 0;
+    if (at == stat.npos) return std::nullopt;
+    std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), start);
+    return start;
+}
+
 // Ends the descendants of one worker. By pidfd, and a second look makes sure that it is of the
 // process that was listed. It takes two seconds at most; what is left then lives on.
 class DescendantKiller {
@@ -82,6 +96,7 @@ public:
     void end_orphans(bool unreaped) noexcept {
         unreaped_ = unreaped;
         try {
+            if (unreaped) worker_start_ = start_of(worker_);
             const auto ancestors = own_ancestors();
             for (bool found = true; std::exchange(found, false);) {
                 for (const auto ancestor : ancestors) {
@@ -105,6 +120,8 @@ private:
     [[nodiscard]] bool is_orphan(::pid_t child) const {
         const bool in_session = ::getsid(child) == worker_;
         if (in_session && unreaped_) return child != worker_;
+        const auto start = start_of(child);
+        if (start && worker_start_ && *start < *worker_start_) return false;
         return (in_session || !family_.spares_sessions) && is_marked(child);
     }
 
@@ -161,8 +178,9 @@ private:
         const auto handle = open_pidfd(child);
         if (!is_child_of(child, parent) || !(this->*wanted)(child)) return;
         const auto send = [&](int number) {
-            return (handle && signal_pidfd(handle.get(), number) == 0) ||
-                   ::kill(child, number) == 0;
+            if (handle && signal_pidfd(handle.get(), number) == 0) return true;
+            // A filter of system calls may know no pidfd.
+            return !(handle && errno == ESRCH) && ::kill(child, number) == 0;
         };
         if (!send(SIGSTOP)) return;
         for (const auto grandchild : children_of(child)) {
@@ -183,6 +201,9 @@ private:
     const ::pid_t worker_;
     const Family& family_;
     bool unreaped_ = false;
+    // Strangers are older, most of them: less to read, and to read a process' environment may take
+    // as long as that hangs in the kernel.
+    std::optional<long long> worker_start_{};
     std::vector<::pid_t> known_;
     WaitClock clock_;
     // Of waiting for one to end, which may hang in the kernel, and of all the rest.

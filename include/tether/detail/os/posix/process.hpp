@@ -117,7 +117,8 @@ public:
             nap(std::chrono::microseconds{100});
         }
         const bool found = !gone_ && DescendantKiller{pid_, family_}.end_below_worker();
-        descendants_ended_ = stops && found;
+        // Of one that has ended meanwhile they have become others' children.
+        descendants_ended_ = stops && found && !has_ended();
         const auto error = signal(SIGKILL);
         if (!found && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
         if (error) static_cast<void>(signal(SIGCONT));  // it must be able to end itself

@@ -1,6 +1,6 @@
-// Why: grandchildren that made a session of their own are reachable only through the kernel's list
-// of children. The worker's guard thread walks it while any lock may be held for ever, so nothing
-// here allocates.
+// Why: grandchildren that made a session of their own are reachable for the worker itself only
+// through the kernel's list of children. Its guard thread walks that while any lock may be held for
+// ever, so nothing here allocates.
 #pragma once
 
 #include <tether/config.hpp>
@@ -139,7 +139,8 @@ inline void kill_below(::pid_t parent, int depth = 0) noexcept {
 
 // In a worker, which is a subreaper: kills its descendants. When a child dies its own children
 // become ours, perhaps after our list was read: so this repeats until there is none to reap or to
-// kill. Bounded, since one that hangs in the kernel may never die. False: they cannot be found.
+// kill. Bounded, since one that hangs in the kernel may never die. False: they cannot be found, or
+// some are left.
 inline bool kill_descendants() noexcept {
     for (int round = 0; round < 2000; ++round) {
         bool reaped = false;
@@ -159,7 +160,7 @@ inline bool kill_descendants() noexcept {
         if (!reaped && !killed) return true;
         if (!reaped) nap(std::chrono::milliseconds{1});
     }
-    return true;
+    return false;
 }
 
 #else
