@@ -459,6 +459,7 @@ private:
         for (auto* lost = before_; lost != nullptr; lost = lost->before_) lost->stop_standing_in();
         if (!has_descriptors()) {
             if (!lost_.exchange(true)) ++descriptor_losses();
+            context_.stop();
             stop_standing_in();
             return end_forsaken(take_forsaken(), deadline_after(Clock::now(), exit_limit));
         }
