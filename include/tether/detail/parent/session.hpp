@@ -628,6 +628,7 @@ private:
         void refuse(Session& session, std::error_code error) const {
             const std::scoped_lock watching{session.watching_};
             session.on_unwatched(error);
+            session.look_soon();  // its end may be what cannot be watched
         }
     };
     void when_ready(WatchedDescriptor& descriptor, int fd, bool to_write, Act act);
@@ -635,6 +636,7 @@ private:
     void on_unwatched(std::error_code error);
     void watch_everything();
     void watch_end();
+    void look_soon();
     void look_for_end();
     void watch_left_behind();
     void watch_step(StopLadder::Step step, Duration patience);

@@ -68,6 +68,12 @@ inline void Session::watch_end() {
         when_ready(watches_->end, pidfd, false, [](Session& session) { session.look_for_end(); });
         if (!watch_error_) return;
     }
+    look_soon();
+}
+
+// With watching_ held.
+inline void Session::look_soon() {
+    if (!watches_) return;
     at(watches_->look, deadline_after(Clock::now(), std::chrono::milliseconds{20}),
        [](Session& session) { session.look_for_end(); });
 }
