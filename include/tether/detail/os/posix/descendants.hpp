@@ -51,26 +51,24 @@ inline std::string read_proc_file(::pid_t pid, std::string_view name) {
     }
 }
 
-// 0: there is none that this process can see, or the system does not tell.
-inline ::pid_t parent_of(::pid_t pid) {
+// A number in /proc/<pid>/stat, by its place as in proc(5), from the fourth on. Nothing: the
+// process is not to be seen, or the system does not tell.
+inline std::optional<long long> stat_field(::pid_t pid, int field) {
     const auto stat = read_proc_file(pid, "stat");
-    const auto name_end = stat.rfind(") ");  // the state follows, one letter, and then the parent
-    if (name_end == stat.npos || name_end + 4 >= stat.size()) return 0;
-    long parent = 0;
-    std::from_chars(stat.data() + name_end + 4, stat.data() + stat.size(), parent);
-    return static_cast<::pid_t>(parent);
+    auto at = stat.rfind(')');  // of the second, a name that may hold anything
+    for (int next = 3; next <= field && at != stat.npos; ++next) at = stat.find(' ', at + 1);
+    if (at == stat.npos) return std::nullopt;
+    long long value = 0;
+    std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), value);
+    return value;
 }
 
-// When it was started, on the kernel's clock. Nothing: the system does not tell.
-inline std::optional<long long> start_of(::pid_t pid) {
-    const auto stat = read_proc_file(pid, "stat");
-    auto at = stat.rfind(") ");  // then come the third and later fields; this is the 22nd
-    for (int field = 2; field < 22 && at != stat.npos; ++field) at = stat.find(' ', at + 1);
-    long long start = 0;
-    if (at == stat.npos) return std::nullopt;
-    std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), start);
-    return start;
+inline ::pid_t parent_of(::pid_t pid) {
+    return static_cast<::pid_t>(stat_field(pid, 4).value_or(0));
 }
+
+// On the kernel's clock.
+inline std::optional<long long> start_of(::pid_t pid) { return stat_field(pid, 22); }
 
 // Ends the descendants of one worker. By pidfd, and a second look makes sure that it is of the
 // process that was listed. It takes two seconds at most; what is left then lives on.

@@ -12,10 +12,10 @@
 #include <tether/detail/os/posix/process_tree.hpp>
 #include <tether/exit_status.hpp>
 
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -80,15 +80,12 @@ public:
 
     [[nodiscard]] bool is_dumping_core() const noexcept {
 #if TETHER_HAS_PROC_CHILDREN
-        std::array<char, 4096> bytes;
-        ProcPath path;
-        path << "/proc/" << pid_ << "/status";
-        const Descriptor file{gone_ ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-        const auto size = retry([&] { return ::read(file.get(), bytes.data(), bytes.size()); });
-        return size > 0 && tells_core_dump({bytes.data(), static_cast<std::size_t>(size)});
-#else
-        return false;
+        try {
+            return !gone_ && tells_core_dump(read_proc_file(pid_, "status"));
+        } catch (const std::bad_alloc&) {
+        }
 #endif
+        return false;
     }
     // By the contents of its /proc/<pid>/status; since Linux 4.15.
     static bool tells_core_dump(std::string_view status) noexcept {
@@ -286,7 +283,7 @@ private:
     Descriptor pidfd_;
     Family family_;
     std::uint64_t peak_before_ = 0;   // of this process, when it started that one
-    bool descendants_ended_ = false;  // nobody need look for them any more
+    bool descendants_ended_ = false;  // there is no need to look for them any more
     bool gone_ = true;                // reaped, by us or by the host
 };
 
