@@ -203,8 +203,8 @@ private:
 /// where the system does not list children (no `/proc`, or one that hides processes), all in a
 /// process group of their own. When the parent itself is killed, the worker ends what it has
 /// started; when both are killed at once, as by `killall -9` where parent and worker are one
-/// program, nobody is left to do it: give the worker a program of its own, or put the parent into a
-/// control group or a process namespace.
+/// program, no process is left to do it: give the worker a program of its own, or put the parent
+/// into a control group or a process namespace.
 enum class Descendants : std::uint8_t {
     end_all,        ///< all of them
     spare_sessions  ///< those in a session of their own are left alone: for daemons that a handler

@@ -54,7 +54,7 @@ void check_prompt(Scene& scene, const std::string& what, Milliseconds bound) {
 
 TEST_CASE("pending calls fail once the host has closed its descriptors", "[F105]") {
     const std::string way = GENERATE("range", "loop", "reuse");
-    // Each alone as well: whoever waits otherwise must notice it.
+    // Each alone as well: no other thread notices it in its place.
     const std::string only = GENERATE("", "blocking", "future", "callback", "coroutine");
 #if defined(TETHER_FORCE_PORTABLE)  // nothing can wake the background thread there
     if (!only.empty() && only != "blocking") return;

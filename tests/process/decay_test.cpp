@@ -74,6 +74,20 @@ TEST_CASE("the memory of a large message is given back when it is not used", "[p
     }));
 }
 
+TEST_CASE("an alarm for no reason wakes the parent once", "[process][F105]") {
+    if (!tether::detail::open_pidfd(::getpid())) return;  // each side looks for the other's end
+    const Census census;
+    TestWorker worker{options_for({"keep-alarm"})};
+    worker.call(Nothing{});
+    if (tether::detail::watches_closed_files) CHECK(worker.call(Meddle{"sound_alarm"}) == 1);
+    CHECK(eventually([&] {
+        const auto before = wake_ups(::getpid());
+        std::this_thread::sleep_for(1200ms);  // what repeats itself does so within that
+        return wake_ups(::getpid()) == before;
+    }));
+    CHECK(worker.generation() == 1);
+}
+
 #endif
 
 }  // namespace

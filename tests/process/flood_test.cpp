@@ -67,5 +67,27 @@ TEST_CASE("a worker that sends its answer byte by byte holds up no deadline",
     CHECK(held.get());
 }
 
+TEST_CASE("a worker that sounds the alarm without end holds up no deadline",
+          "[process][flood][F105][F111]") {
+    if (!tether::detail::watches_closed_files) return;
+    const Census census;
+    TestWorker other{options_for()};
+    other.call(Nothing{});
+    TestWorker worker{options_for({"keep-alarm"})};
+    worker.call(Nothing{});
+    auto flooding = worker.async_call(Meddle{"flood_alarm"}, asio::use_future);
+    for (int i = 0; i < 20; ++i) {
+        const Stopwatch time;
+        CHECK(other.async_call(Add{1, i}, asio::use_future).get() == 1 + i);
+        auto expires = worker.async_call(Nothing{}, {.timeout = 20ms}, asio::use_future);
+        CHECK(error_of([&] { expires.get(); }).code() == errc::timeout);
+        CHECK(time.elapsed() < soon);
+    }
+    CHECK(worker.generation() == 1);
+    worker.kill();
+    CHECK_THROWS_AS(flooding.get(), CallError);
+    CHECK(other.generation() == 1);
+}
+
 }  // namespace
 }  // namespace tether_test::flood_test

@@ -8,7 +8,7 @@
 //   other-protocol    serves another protocol      wait GATE        serves when the gate opens
 //   other-version     ... another version          other-messages   ... the same, other requests
 //   wait-in-constructor GATE    throw    throw-nested
-//   wait-in-destructor GATE     print-in-destructor
+//   wait-in-destructor GATE     print-in-destructor         keep-alarm
 //   nested            has a worker of its own kind, whose Count it adds to its own
 //   nested emptied    the same, each with an emptied environment
 //
@@ -123,6 +123,23 @@ void send_raw(int fd, const std::string& bytes) {
     }
 }
 
+// A copy of the eventfd that wakes the parent's background thread, with "keep-alarm".
+int alarm_copy = -1;
+
+void keep_alarm() {
+    for (int fd = 5; fd < 8; ++fd) {
+        std::error_code error;
+        const auto target =
+            std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error);
+        if (target == "anon_inode:[eventfd]") alarm_copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 100);
+    }
+}
+
+void sound_alarm() {
+    const std::uint64_t one = 1;
+    if (::write(alarm_copy, &one, sizeof one) != sizeof one) throw std::runtime_error("no alarm");
+}
+
 void flood(const std::string& kind, std::uint64_t number) {
     constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
     const auto half = [&](std::uint64_t of) {
@@ -147,6 +164,7 @@ void flood(const std::string& kind, std::uint64_t number) {
     if (kind == "flood_half") flood(find_connection_of_worker(), half(number) + half(number + 1));
     if (kind == "flood_aborts") flood(find_connection_of_worker(), half(number) + abort);
     if (kind == "flood_records") flood(find_control_of_worker(), record);
+    while (kind == "flood_alarm") sound_alarm();
     if (kind == "flood_pieces") {  // an answer that is allowed
         const int fd = find_connection_of_worker();
         send_raw(fd, half(number));
@@ -156,6 +174,7 @@ void flood(const std::string& kind, std::uint64_t number) {
 
 void meddle(const std::string& kind, std::uint64_t number) {
     if (kind.starts_with("flood")) return flood(kind, number);
+    if (kind == "sound_alarm") return sound_alarm();
 
     constexpr auto own = tether::detail::message_index<TestProtocol, Meddle>;
     const int fd = find_connection_of_worker();
@@ -631,6 +650,7 @@ std::optional<int> misbehave_before_serving(int argc, char** argv) {
         for (int fd = 3; fd < 16; ++fd) ::close(fd);
         pause_for_ever();
     }
+    if (mode == "keep-alarm") keep_alarm();
     if (mode == "wait") {
         const GateVisitor gate{argument(1)};
         gate.say(Gate::entered);

@@ -2,7 +2,7 @@
 // never stands between a blocking caller and its answer. At exit it is stopped first, and the
 // workers are then ended by plain polling, whatever state the program is in.
 //
-// A host that turns into a daemon closes what that thread watches. Whichever thread notices it
+// A host that turns into a daemon closes what that thread watches. The thread that notices it
 // first starts a substitute, which settles what belongs to the runtime and runs what is left to
 // run. It opens no descriptors, since at that moment the host may count on the numbers that the
 // next files get: the next Worker makes the next runtime.
@@ -10,7 +10,7 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/background/alarm.hpp>
-#include <tether/detail/background/stop_ladder.hpp>
+#include <tether/detail/background/endable.hpp>
 #include <tether/detail/background/turn.hpp>
 #include <tether/detail/background/wake_up_pool.hpp>
 #include <tether/detail/base/block_cache.hpp>
@@ -33,7 +33,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <system_error>
 #include <thread>
 #include <unordered_set>
@@ -43,24 +42,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// A worker process that can be ended. What the exit hook, stop() and the destructor drive.
-class Endable {
-public:
-    virtual ~Endable() = default;
-    // False: the system refused it.
-    virtual bool take_step(StopLadder::Step step) = 0;
-    // Looks whether the process has ended, and if so settles everything. True once it has.
-    virtual bool collect() = 0;
-    // To wait for its end, and for its output where nobody else reads that. False: its end must be
-    // asked for.
-    virtual bool add_poll_items(std::vector<PollItem>& items, bool with_output) = 0;
-    virtual void pump_output() = 0;
-    [[nodiscard]] virtual StopPolicy stop_policy() const = 0;
-    // Other code of this process has closed its descriptors: it touches none of them any more.
-    virtual void forsake_descriptors() = 0;
-};
-
-// What has calls that wait for a runtime's timers.
+// An owner of calls that wait for a runtime's timers.
 class Bereaved {
 public:
     virtual void on_runtime_lost() = 0;
@@ -73,62 +55,7 @@ protected:
 inline constexpr const char* descriptors_closed =
     "this process has closed the descriptors of its workers, as a daemon does; make a new Worker";
 
-// What act() returns. True as well when it is held up by a lock, so that its worker is left to its
-// lifeline.
-template <class Act>
-bool or_held_up(Act act) {
-    try {
-        return act();
-    } catch (const HeldUp&) {
-        return true;
-    }
-}
-
-// Walks all of `processes` down the ladder side by side, until all have ended or were given up.
-// After `limit` there are no more friendly steps, and soon after nothing is waited for any more: a
-// process may hang in the kernel, or a callback of the host's hold a lock for ever.
-inline void end_all(std::span<const std::shared_ptr<Endable>> processes, StopLadder::Step first,
-                    TimePoint limit, bool with_output) {
-    struct Ending {
-        Endable* process;
-        StopLadder ladder;
-    };
-    std::vector<Ending> left;
-    for (const auto& process : processes) {
-        left.push_back({process.get(), StopLadder{process->stop_policy(), first}});
-    }
-    std::vector<PollItem> items;
-    const auto give_up = deadline_after(limit, std::chrono::milliseconds{500});
-    WaitClock clock;
-    for (;;) {
-        const auto now = clock.now();
-        auto wake = limit > now ? limit : TimePoint::max();
-        bool blind = false;
-        items.clear();
-        std::erase_if(left, [&](Ending& ending) {
-            return or_held_up([&] { return ending.process->collect(); });
-        });
-        if (left.empty() || now >= give_up) return;
-        std::erase_if(left, [&](Ending& ending) {
-            auto* const process = ending.process;
-            auto& ladder = ending.ladder;
-            return or_held_up([&] {
-                if (now >= limit) ladder.hurry();
-                if (!process->take_step(ladder.advance(now))) ladder.refused();
-                if (with_output) process->pump_output();
-                blind = !process->add_poll_items(items, with_output) || blind;
-                wake = std::min(wake, ladder.deadline());
-                return false;
-            });
-        });
-        const auto next_look = deadline_after(now, std::chrono::milliseconds{blind ? 2 : 250});
-        const auto time = std::max(std::min(wake, next_look), now) - now;
-        const auto ready = wait_ready(items, deadline_after(Clock::now(), time));
-        if (ready == 0) clock.slept(time);
-    }
-}
-
-class Runtime {
+class Runtime final : public ReactorOwner {
 public:
     // For all workers together.
     static constexpr auto exit_limit = std::chrono::seconds{3};
@@ -185,21 +112,23 @@ public:
     [[nodiscard]] bool exiting() const noexcept { return exiting_.load(); }
 
     // False: the host has closed them. In a forked copy they are the original's.
-    [[nodiscard]] bool has_descriptors() const noexcept { return !lost_ && reactor_.is_there(); }
+    [[nodiscard]] bool has_descriptors() const noexcept override {
+        return !lost_ && reactor_.is_there();
+    }
 
-    // Where somebody may have closed them. Costs a system call.
-    void look_after_descriptors() noexcept {
+    // Where the host may have closed them. Costs a system call.
+    void look_after_descriptors() noexcept override {
         if (!has_descriptors() && epoch_ == fork_epoch().load()) lose();
     }
 
     // What a worker wakes the background thread by when they are closed; null where there are none
     // to be had for it.
-    std::shared_ptr<Alarm<Runtime>> alarm() noexcept {
+    std::shared_ptr<Alarm> alarm() noexcept {
         try {
             const auto lock = acquire(mutex_);
             auto alarm = alarm_.lock();
             if (alarm != nullptr || !watches_closed_files) return alarm;
-            alarm = std::make_shared<Alarm<Runtime>>(*this);
+            alarm = std::make_shared<Alarm>(*this, context_);
             alarm->watch();
             alarm_ = alarm;
             return alarm;
@@ -506,7 +435,7 @@ private:
     std::vector<std::weak_ptr<Bereaved>> bereaved_;
     WakeUpPool wake_ups_;
     ReactorDescriptor reactor_;
-    std::weak_ptr<Alarm<Runtime>> alarm_;
+    std::weak_ptr<Alarm> alarm_;
     std::thread thread_;
     std::thread substitute_;
     std::condition_variable posted_;  // to a context whose descriptors are lost

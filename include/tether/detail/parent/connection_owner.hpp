@@ -35,7 +35,7 @@ public:
     // False: the worker is not told of it now.
     virtual bool on_given_up(std::uint64_t number, errc cause) = 0;
     virtual void on_error_answer(const ErrorAnswer& answer) = 0;
-    // Null: nobody gets its lines.
+    // Null: the host does not want the lines.
     virtual std::shared_ptr<OutputSource> output() = 0;
     // It takes no more calls, and has none left.
     virtual void on_drained() = 0;

@@ -23,7 +23,8 @@ namespace detail {
 // should.
 inline constexpr Duration deaf_margin = std::chrono::milliseconds{100};
 
-// For as long polls whom nothing can wake, for lack of descriptors or since they were closed.
+// A caller that nothing can wake polls for as long: it got no descriptor for that, or nothing comes
+// any more.
 inline constexpr Duration blind_poll = std::chrono::milliseconds{10};
 
 // What a blocked caller leaves behind in order, also when an exception ends its wait: its call

@@ -55,7 +55,7 @@ public:
     [[nodiscard]] bool reads_lines() const noexcept {
         return output_.mode() != Output::Mode::inherit;
     }
-    // Somebody sees them.
+    // The host wants its lines.
     [[nodiscard]] bool shows_lines() const noexcept {
         return reads_lines() && output_.mode() != Output::Mode::discard;
     }

@@ -676,7 +676,7 @@ private:
     std::error_code kill_error_;  // of the last try
     bool cut_ = false;            // its lifeline
 
-    std::shared_ptr<Alarm<Runtime>> alarm_;
+    std::shared_ptr<Alarm> alarm_;
 
     const SharedMemory ledger_memory_;
     const Ledger ledger_;

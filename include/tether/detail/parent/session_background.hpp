@@ -37,7 +37,6 @@ inline void Session::InATurn::operator()(Session& session) const {
     auto* turn = session.runtime_.turn();
     if (turn == nullptr) return act(session);  // somebody else runs Tether's context
     (*turn)([&] { act(session); });
-    session.runtime_.look_after_descriptors();  // before it waits for them
 }
 
 // All watches go through these two. With watching_ held.

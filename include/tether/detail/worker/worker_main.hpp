@@ -74,7 +74,7 @@ public:
 
         const int exit_code = serve(std::move(connection), identity);
         ForkedCopy::end_here();
-        // Nobody has asked it to leave.
+        // The parent has not asked it to leave.
         if (exit_code == 0 && !guard_->leaving()) guard_->sound_alarm();
         std::fflush(stdout);
         if (kill_descendants()) {

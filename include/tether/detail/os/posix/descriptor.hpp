@@ -40,8 +40,8 @@ auto retry(Call call) noexcept {
     return result;
 }
 
-// How often code of the host's was found to have closed all descriptors, as a daemon does. Those of
-// before are nobody's then, whatever their numbers stand for by now.
+// How often Tether has found all descriptors of this process closed, as a daemon closes them. No
+// descriptor that was opened before is Tether's any more, whatever its number stands for by now.
 inline std::atomic<unsigned>& descriptor_losses() noexcept {
     static std::atomic<unsigned> count{0};
     return count;

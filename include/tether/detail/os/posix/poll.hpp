@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #endif
 #include <sys/select.h>
+#include <sys/uio.h>
 #include <time.h>
 
 TETHER_NAMESPACE_BEGIN
@@ -143,6 +144,18 @@ inline bool ready_now(int fd, short events = POLLIN) noexcept {
 inline void ring(const Descriptor& event) noexcept {
     const std::uint64_t one = 1;
     if (event.is_ours()) (void)!::write(event.get(), &one, sizeof one);
+}
+
+// Makes an eventfd unreadable that another process has open, too, and may have set to block. False:
+// it may still be readable, since this system can only read in a way that might block.
+inline bool reset_event([[maybe_unused]] int event) noexcept {
+#if defined(RWF_NOWAIT)
+    std::uint64_t count = 0;
+    const ::iovec part{&count, sizeof count};
+    return ::preadv2(event, &part, 1, -1, RWF_NOWAIT) != -1 || errno == EAGAIN;
+#else
+    return false;
+#endif
 }
 
 // Lets another thread end a poll: an eventfd where there is one, otherwise a pipe.

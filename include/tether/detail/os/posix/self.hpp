@@ -1,5 +1,5 @@
-// Why: what a process asks the system about itself and its parent, and changes about itself, so
-// that nobody above has to name the system.
+// Why: what a process asks the system about itself and its parent, and changes about itself. The
+// rooms above do not name the system.
 #pragma once
 
 #include <tether/config.hpp>

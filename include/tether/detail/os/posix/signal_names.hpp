@@ -1,4 +1,4 @@
-// Why: the number of a signal says little to whoever reads a log, and differs between systems.
+// Why: the number of a signal says little to the reader of a log, and differs between systems.
 #pragma once
 
 #include <tether/config.hpp>

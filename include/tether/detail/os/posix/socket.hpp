@@ -142,13 +142,13 @@ inline bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBL
 // A signal came first.
 inline bool was_interrupted() noexcept { return errno == EINTR; }
 
-// Whoever waits in a receive wakes up, and finds the end of the stream.
+// A thread that blocks in a receive wakes up, and finds the end of the stream.
 inline void end_receiving(int fd) noexcept { ::shutdown(fd, SHUT_RD); }
 // Both directions, for both sides.
 inline void end_connection(int fd) noexcept { ::shutdown(fd, SHUT_RDWR); }
 
 enum class NotAccepted {
-    gone,       // whoever connected has left
+    gone,       // the client has left
     exhausted,  // no descriptors, for example: the next may fare better
     refused,
 };
