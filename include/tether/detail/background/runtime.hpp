@@ -218,6 +218,8 @@ private:
     // Asio chooses no numbers. Low ones would be the first that a host gets again after it has
     // closed all: its own reactor could have the same as the one that was lost, whose thread might
     // still use them. So each runtime has higher numbers than the one before.
+    // It also makes the kernel grow the table of descriptors before this process has a second
+    // thread: afterwards the first high number takes some 10 ms.
     static std::unique_ptr<Runtime> construct(Runtime* before) {
         const auto epoch = fork_epoch().load();
         const int used = before == nullptr ? -1 : before->reactor_.number();
