@@ -20,7 +20,7 @@ public:
           request_(std::move(request)),
           left_(static_cast<std::ptrdiff_t>(count)) {}
 
-    /// The time of one of them, `depth` of which are under way at a time.
+    /// The time of one call, while `depth` are under way at a time.
     Milliseconds run(std::size_t depth) {
         const auto start = Clock::now();
         const double count = double(left_);

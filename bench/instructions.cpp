@@ -45,6 +45,11 @@ struct Control final : CallControl {
         return std::nullopt;
     }
     void log(tether::Severity, std::string_view) override {}
+    void progress(const OutgoingValue&) override {}
+    void send_item(const OutgoingValue&) override {}
+    bool next_item(const IncomingValue&) override { return false; }
+    void ask(const SideType&, const void*, tether::Duration, void*) override {}
+    void notify(std::uint16_t, const OutgoingValue&) override {}
 };
 
 struct Answer final : Responder {

@@ -33,8 +33,8 @@ inline void read_all(int fd, char* data, std::size_t size) {
     }
 }
 
-/// The child: answers each `request` bytes with `answer` bytes until the other side is gone. What
-/// comes at once is answered at once. `look` is shown all that comes.
+/// The child: answers each `request` bytes with `answer` bytes until the other side is gone.
+/// Requests that arrive together are answered together. `look` sees all that arrives.
 template <class Look>
 [[noreturn]] void serve_limit(int fd, std::size_t request, std::size_t answer, Look look) {
     std::string in(std::max<std::size_t>(request, 65536), '\0');

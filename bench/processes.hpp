@@ -1,7 +1,7 @@
 #pragma once
 
-// What the benchmarks of processes need: to watch one that is not a child, to start one and talk to
-// it, and to print what took how long beside what it is compared with.
+// What the benchmarks of processes need: to watch a process that is not a child, to start one and
+// talk to it, and to print a time beside the one that it is compared with.
 
 #include <nlohmann/json.hpp>
 
@@ -41,7 +41,7 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 
 inline constexpr Milliseconds never{std::numeric_limits<double>::infinity()};
 
-/// Starts this program again. Each descriptor becomes the child's one with the number beside it.
+/// Starts this program again. Each descriptor gets the number beside it in the child.
 inline int spawn_self(std::vector<std::string> arguments,
                       const std::vector<std::pair<int, int>>& descriptors = {}) {
     ::posix_spawn_file_actions_t actions;
@@ -99,7 +99,7 @@ inline double status_number(const std::filesystem::path& folder, std::string_vie
 
 inline std::filesystem::path proc_folder(int pid) { return "/proc/" + std::to_string(pid); }
 
-/// Memory that a process can have without making others swap.
+/// The memory that a process can use before others swap.
 inline double available_gibibytes() {
     std::ifstream file{"/proc/meminfo"};
     for (std::string line; std::getline(file, line);) {
@@ -129,7 +129,7 @@ inline Cores usable_cores() {
     return cores;
 }
 
-/// Has all threads of a process use nothing but these cores.
+/// Restricts all threads of a process to these cores.
 inline void hold(int pid, const Cores& cores) {
     ::cpu_set_t set;
     CPU_ZERO(&set);
@@ -140,7 +140,8 @@ inline void hold(int pid, const Cores& cores) {
 }
 
 /// Holds all threads of this process to one core, and those of the other side to the same or to
-/// another, for as long as it lives. Threads that either starts meanwhile stay with it.
+/// another, for as long as this object lives. Threads that either side starts meanwhile stay on its
+/// cores.
 class Placed {
 public:
     Placed(int other_side, Placement placement) {
@@ -155,7 +156,7 @@ private:
     const Cores cores_ = usable_cores();
 };
 
-/// Keeps the first cores busy, each with a process of its own, for as long as it lives.
+/// Keeps the first cores busy, each with a process of its own, for as long as this object lives.
 class Load {
 public:
     explicit Load(std::size_t count) {
@@ -177,7 +178,7 @@ public:
 
 private:
     [[noreturn]] static void compute() {
-        ::alarm(60);  // whatever becomes of this side
+        ::alarm(60);  // in case the parent never ends this process
         for (std::atomic<unsigned> turns{0};; ++turns) {
         }
     }
@@ -260,7 +261,7 @@ private:
     std::string only_{};
 };
 
-/// Times are shown as they are, or as how often such a time fits into a second.
+/// Times are shown as they are, or as a rate per second.
 enum class Unit { milliseconds, microseconds, per_second };
 
 /// What is special about a row of a table.
@@ -310,7 +311,7 @@ public:
                          {"bare_worst_ms", number(theirs.back())}});
     }
 
-    /// A row of what is no time, and was measured once.
+    /// A row with a value that is not a time, measured once.
     void add(const std::string& what, const std::string& unit, double ours, double bare) {
         if (!wants(what)) return;
         print(what, {text("%.2f ", ours) + unit, "", text("%.2f ", bare) + unit, "",

@@ -24,6 +24,8 @@ install(FILES
     "${PROJECT_BINARY_DIR}/tetherConfig.cmake"
     "${PROJECT_BINARY_DIR}/tetherConfigVersion.cmake"
     "${PROJECT_SOURCE_DIR}/cmake/FindAsio.cmake"
+    "${PROJECT_SOURCE_DIR}/cmake/TetherCompiled.cmake"
+    "${PROJECT_SOURCE_DIR}/cmake/tether.cpp"
     DESTINATION "${package_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
     DESTINATION "${CMAKE_INSTALL_DATADIR}/licenses/tether")

@@ -1,17 +1,38 @@
 # Functions that the tests are made of. tests/README.md tells what a writer of tests must know.
 
-# tether_add_test_program(<target> <source>...): a program that includes Tether as a user's does.
+# tether_add_test_program(<target> [COMPILED] <source>...): a program that includes Tether as a user's does,
+# header-only, or with tether::compiled and a precompiled header.
 function(tether_add_test_program target)
-    add_executable(${target} ${ARGN})
-    target_link_libraries(${target} PRIVATE tether::tether tether::warnings)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "COMPILED" "" "")
+    add_executable(${target} ${arg_UNPARSED_ARGUMENTS})
+    target_link_libraries(${target} PRIVATE tether::warnings)
     target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+    if(NOT arg_COMPILED)
+        target_link_libraries(${target} PRIVATE tether::tether)
+        return()
+    endif()
+    target_link_libraries(${target} PRIVATE tether::compiled Catch2::Catch2)
+    if(TETHER_TEST_PCH)
+        target_precompile_headers(${target} REUSE_FROM tether_test_pch_compiled)
+    endif()
 endfunction()
 
-# tether_add_test_suite(<target> FOLDER <name> [TIMEOUT <seconds>] [LIBRARIES ...] [DEFINITIONS ...])
+# tether_add_test_pch(<target> <tether> <header>...): headers to be compiled once for programs that link
+# <tether>.
+function(tether_add_test_pch target tether)
+    file(CONFIGURE OUTPUT precompiled.cpp CONTENT "// empty: only the precompiled header counts\n")
+    add_library(${target} OBJECT "${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp")
+    target_link_libraries(${target} PRIVATE ${tether} Catch2::Catch2 tether::warnings)
+    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+endfunction()
+
+# tether_add_test_suite(<target> [COMPILED] FOLDER <name> [TIMEOUT <seconds>] [LIBRARIES ...]
+# [DEFINITIONS ...])
 # One program of all tests/<folder>/**/*_test.cpp; each test case is a test of ctest, "<folder>/<case>",
 # with the folder as its label.
 function(tether_add_test_suite target)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "FOLDER;TIMEOUT" "LIBRARIES;DEFINITIONS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "COMPILED" "FOLDER;TIMEOUT" "LIBRARIES;DEFINITIONS")
     set(tests "${PROJECT_SOURCE_DIR}/tests")
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${tests}/${arg_FOLDER}/*_test.cpp")
     if(NOT sources)
@@ -21,11 +42,15 @@ function(tether_add_test_suite target)
     if(NOT EXISTS "${main}")
         set(main "${tests}/support/main.cpp")
     endif()
+    set(compiled)
+    if(arg_COMPILED)
+        set(compiled COMPILED)
+    endif()
 
-    tether_add_test_program(${target} ${sources} "${main}")
+    tether_add_test_program(${target} ${compiled} ${sources} "${main}")
     target_link_libraries(${target} PRIVATE tether_test_support ${arg_LIBRARIES})
     target_compile_definitions(${target} PRIVATE ${arg_DEFINITIONS})
-    if(TETHER_TEST_PCH)
+    if(TETHER_TEST_PCH AND NOT arg_COMPILED)
         target_precompile_headers(${target} REUSE_FROM tether_test_pch)
     endif()
     tether_discover_tests(${target} "${arg_FOLDER}" "${arg_TIMEOUT}" ${sources})

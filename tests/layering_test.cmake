@@ -1,38 +1,54 @@
 # cmake -DINCLUDE_DIR=<include> -P layering_test.cmake
 #
 # The rooms of docs/design.md: a header includes its own room and those that its room may know, never in a
-# circle. The operating system is named in `os` alone, Asio only where the table says so.
+# circle. The operating system is named in `os` alone, Asio only where the table says so. What a header only
+# declares is defined in `impl`, which it includes at its end, except in separate compilation.
 
 cmake_minimum_required(VERSION 3.25)
 
 # <room> <regular expression for the path below tether/>: the first that matches counts.
 set(places
     "base ^(version|config|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
-    "protocol ^(protocol|handler|codec|direct_codec)\\.hpp$"
-    "faces ^(worker|worker_pool|serve|loopback_worker)\\.hpp$"
+    "protocol ^(protocol|handler|codec|json_codec|direct_codec)\\.hpp$"
+    "faces ^(worker|live_calls|any_worker|worker_pool|serve|loopback_worker|beside_executable)\\.hpp$"
+    "coroutine ^(async_handler\\.hpp$|detail/coroutine/)"
+    "call ^(stream|subscription)\\.hpp$"
     "all ^tether\\.hpp$"
+    "src ^src\\.hpp$"
+    "impl ^detail/impl/.*\\.ipp$"
     "below ^detail/os/(posix/)?(memory|signal_names)\\.hpp$"
     "watches ^detail/os/(posix/)?watches\\.hpp$"
     "base ^detail/base/" "codec ^detail/codec/" "protocol ^detail/protocol/" "wire ^detail/wire/"
     "os ^detail/os/" "transport ^detail/transport/" "background ^detail/background/" "call ^detail/call/"
-    "worker ^detail/worker/" "parent ^detail/parent/" "loopback ^detail/loopback/")
+    "worker ^detail/worker/"
+    "connection ^detail/parent/(connection[a-z_]*|calls_of_the_dead|reader_role|settled_calls|wanted_mutex)\\.hpp$"
+    "parent ^detail/parent/" "loopback ^detail/loopback/")
 
 # What each may include beside itself and the standard library: rooms, and json, asio, system.
 set(below_may system base)
 set(base_may below)
 set(codec_may base json)
 set(protocol_may base codec json)
+set(coroutine_may base codec protocol asio)
 set(wire_may base)
 set(os_may base system)
 set(watches_may base asio)
 set(transport_may base wire os)
 set(background_may base os watches asio)
 set(call_may base codec protocol wire background asio)
+set(impl_may faces base codec protocol wire os watches transport background call worker parent loopback asio)
+set(src_may base impl)
 set(worker_may base protocol wire os transport)
-set(parent_may base wire os watches transport background call asio)
-set(loopback_may base protocol wire call asio)
-set(faces_may base codec protocol wire os watches transport background call worker parent loopback asio)
+set(connection_may base wire os transport background call)
+set(parent_may connection base wire os watches transport background call asio)
+# The connection, but neither supervisor nor session, launching nor output.
+set(loopback_may base protocol wire os watches transport background call worker connection asio)
+set(faces_may base codec protocol call asio)
 set(all_may ${faces_may} faces)
+
+# The headers that faces include of other rooms: what is behind them is compiled once.
+set(doors detail/background/executor.hpp detail/worker/serve_as_worker.hpp
+    detail/parent/make_supervisor.hpp detail/loopback/make_loopback.hpp)
 
 # What only the operating system calls so: its functions, constants and types.
 string(CONCAT system_names
@@ -72,7 +88,8 @@ function(kind_of include result)
 endfunction()
 
 cmake_path(ABSOLUTE_PATH INCLUDE_DIR)
-file(GLOB_RECURSE headers RELATIVE "${INCLUDE_DIR}/tether" "${INCLUDE_DIR}/tether/*.hpp")
+file(GLOB_RECURSE headers RELATIVE "${INCLUDE_DIR}/tether"
+    "${INCLUDE_DIR}/tether/*.hpp" "${INCLUDE_DIR}/tether/*.ipp")
 if(NOT headers)
     message(FATAL_ERROR "No headers in ${INCLUDE_DIR}/tether")
 endif()
@@ -91,6 +108,13 @@ foreach(header IN LISTS headers)
             room_of("${include}" other)
             if(NOT include IN_LIST headers)
                 problem("${header}: includes tether/${include}, which does not exist")
+            elseif(other STREQUAL impl AND NOT room STREQUAL src)
+                cmake_path(GET header STEM stem)
+                if(NOT include STREQUAL "detail/impl/${stem}.ipp")
+                    problem("${header} (${room}) includes ${include}, the definitions of another header")
+                endif()
+                continue()
+            elseif(room STREQUAL faces AND include IN_LIST doors)
             elseif(NOT other STREQUAL room AND NOT other IN_LIST ${room}_may)
                 problem("${header} (${room}) includes ${include} (${other})")
             endif()

@@ -33,10 +33,16 @@ tether::WorkerOptions worker_options(std::size_t number) {
 /// before it serves.
 bool is_permanent(const tether::CallError& error) {
     if (error.report() != nullptr && error.report()->status.signal()) return false;
-    const auto& code = error.code();
-    return code == tether::errc::start_failed || code == tether::errc::start_timeout ||
-           code == tether::errc::protocol_mismatch || code == tether::errc::hook_missing ||
-           code == tether::errc::restart_budget_spent;
+    switch (error.cause()) {
+        case tether::errc::start_failed:
+        case tether::errc::start_timeout:
+        case tether::errc::protocol_mismatch:
+        case tether::errc::hook_missing:
+        case tether::errc::restart_budget_spent:
+            return true;
+        default:
+            return false;
+    }
 }
 
 }  // namespace
@@ -88,19 +94,18 @@ void Dispatcher::send(Member& member, Batch batch) {
     member.worker.async_call(
         std::move(request), [this, &member, batch = std::move(batch)](std::exception_ptr error,
                                                                       ScannedFiles answer) mutable {
-            settle(member, std::move(batch), std::move(error), answer);
+            settle(member, std::move(batch), error, answer);
         });
 }
 
-void Dispatcher::settle(Member& member, Batch batch, std::exception_ptr error,
+void Dispatcher::settle(Member& member, Batch batch, const std::exception_ptr& failure,
                         const ScannedFiles& answer) {
     --member.batches_in_flight;
     member.has_suspect = false;
-    try {
-        if (error) std::rethrow_exception(std::move(error));
+    if (const auto* error = tether::error_of(failure)) {
+        recover(member, std::move(batch), *error);
+    } else {
         merge(batch, answer);
-    } catch (const tether::CallError& call_error) {
-        recover(member, std::move(batch), call_error);
     }
     hand_out();
     wreak_havoc();
@@ -124,7 +129,7 @@ void Dispatcher::recover(Member& member, Batch batch, const tether::CallError& e
         ++batch.failed_attempts;
     }
     // The next call would wait behind a handler that has overrun its time.
-    if (error.code() == tether::errc::timeout) member.worker.kill();
+    if (error.cause() == tether::errc::timeout) member.worker.kill();
     if (batch.failed_attempts >= attempts_per_batch + statistics_.killed_workers) {
         return give_up(batch, error.code());
     }

@@ -48,7 +48,8 @@ private:
     void hand_out();
     std::optional<Batch> next_batch(Member& member, std::size_t limit);
     void send(Member& member, Batch batch);
-    void settle(Member& member, Batch batch, std::exception_ptr error, const ScannedFiles& answer);
+    void settle(Member& member, Batch batch, const std::exception_ptr& failure,
+                const ScannedFiles& answer);
     void merge(const Batch& batch, const ScannedFiles& answer);
     void recover(Member& member, Batch batch, const tether::CallError& error);
     void give_up(const Batch& batch, std::error_code reason);

@@ -45,8 +45,8 @@ tether::WorkerOptions worker_options() {
 
 /// The worker was there, and then it was not: the plugin's doing.
 bool ended(const tether::CallError& error) {
-    return error.code() == tether::errc::worker_killed ||
-           error.code() == tether::errc::worker_exited;
+    return error.cause() == tether::errc::worker_killed ||
+           error.cause() == tether::errc::worker_exited;
 }
 
 /// What the worker that has just ended wrote to its stderr since it ran `plugin`.
@@ -70,7 +70,7 @@ Outcome run(tether::Worker<CheckProtocol>& worker, const Check& check,
         outcome.fate = "failed";
         outcome.detail = error.message();
     } catch (const tether::CallError& error) {
-        if (error.code() == tether::errc::timeout) {
+        if (error.cause() == tether::errc::timeout) {
             outcome.fate = "timed out";
             outcome.detail = "no answer within " + std::to_string(timeout.count()) + " ms";
             worker.kill();  // or the next call would wait for this plugin to come back

@@ -1,4 +1,4 @@
-// A parent whose worker is written in another language: worker.py, from docs/wire-protocol.md.
+// A parent whose worker is written in another language: worker.py.
 #include <tether/tether.hpp>
 
 #include <exception>
@@ -11,7 +11,8 @@ int main(int argc, char** argv) {
         std::cerr << "usage: python_worker path/to/worker.py [WORD]\n";
         return 2;
     }
-    tether::Worker<GreetProtocol> worker{{.program = "python3", .arguments = {argv[1]}}};
+    // -B: Python leaves no __pycache__ beside the sources.
+    tether::Worker<GreetProtocol> worker{{.program = "python3", .arguments = {"-B", argv[1]}}};
     try {
         std::cout << worker.call(Greet{"snake"}) << '\n';
         for (const auto& letter : worker.call(Spell{argc > 2 ? argv[2] : "Tether", 10})) {

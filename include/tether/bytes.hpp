@@ -27,11 +27,10 @@ struct BytesFilling;
 ///
 /// It is sent from and received into its own storage: it never passes through the codec, so a
 /// mebibyte costs what the socket costs. Unlike a `std::vector` it does not fill new storage with
-/// zeros, and large storage is recycled inside the process: of blocks of 1 MiB or more, up to eight
-/// with together some 256 MiB are kept when they are freed. Where there is a `Worker`, and in a
-/// worker, the memory of one that is not used again goes back to the system after one or two
-/// seconds. A message may have 4096 blobs; their sizes count towards
-/// `WorkerOptions::max_message_bytes`.
+/// zeros, and large storage is recycled inside the process: up to eight freed blocks of 1 MiB or
+/// more are kept, some 256 MiB together. In a worker, and where there is a `Worker`, the memory of
+/// a kept block that is not used again goes back to the system after one or two seconds. A message
+/// may have 4096 blobs; their sizes count towards `WorkerOptions::max_message_bytes`.
 ///
 /// A regular value type; a moved-from object is empty. **A copy shares the storage** until one of
 /// the two is written to, which then gets storage of its own. So a handler that returns a blob of
@@ -42,9 +41,9 @@ struct BytesFilling;
 ///
 /// Thread safety: different objects may be used at the same time, also where they share storage,
 /// and so may the `const` members of one object. A non-const access changes its object, unlike that
-/// of a `std::vector`: threads that fill one object together need one `data()`, taken before.
+/// of a `std::vector`: take `data()` once before several threads fill one object.
 ///
-/// Where storage is needed and cannot be had, `std::bad_alloc` is thrown and nothing changes.
+/// If there is no memory for storage, `std::bad_alloc` is thrown and nothing changes.
 class Bytes {
 public:
     /// No bytes, and no storage.
@@ -59,8 +58,8 @@ public:
     /// A copy of the characters of `text`, without a null byte at the end.
     explicit Bytes(std::string_view text) { assign(text.data(), text.size()); }
 
-    /// Shares the storage of `other`, without any allocation, or copies the bytes where that must
-    /// not be shared.
+    /// Shares the storage of `other`, without any allocation, or copies the bytes if that must not
+    /// be shared.
     Bytes(const Bytes& other) {
         if (other.empty()) return;
         if (other.block_->share()) {
@@ -75,7 +74,7 @@ public:
     Bytes(Bytes&& other) noexcept
         : block_(std::exchange(other.block_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
-    /// Copies or moves, by what it is given. The storage that this object had is let go of.
+    /// Copies or moves, depending on the argument. The previous storage is released.
     Bytes& operator=(Bytes other) noexcept {
         swap(other);
         return *this;
@@ -83,10 +82,10 @@ public:
 
     ~Bytes() { leave_block(); }
 
-    /// The first byte; may be null when there are none. Valid until the bytes move: until one of
-    /// `resize`, `reserve`, `append` needs more than `capacity()`, or the object is assigned to,
-    /// swapped, moved from or destroyed; where the storage is shared, also until `reserve`,
-    /// `append` or a non-const access. The same holds for iterators and `view()`.
+    /// The first byte; may be null if there are none. Valid until `resize`, `reserve` or `append`
+    /// needs more than `capacity()`, or the object is assigned to, swapped, moved from or
+    /// destroyed; if the storage is shared, also until `reserve`, `append` or a non-const access.
+    /// The same holds for iterators and `view()`.
     ///
     /// The non-const one copies shared storage first, which may throw. Take it once, not per byte.
     [[nodiscard]] std::byte* data() {
@@ -148,7 +147,7 @@ public:
         size_ += bytes.size();
     }
 
-    /// Leaves no bytes, but the storage. Assign `Bytes{}` to let go of that, too.
+    /// Removes the bytes and keeps the storage. Assign `Bytes{}` to release that, too.
     void clear() noexcept { size_ = 0; }
 
     /// Exchanges bytes and storage with `other`; nothing is copied.
@@ -157,7 +156,7 @@ public:
         std::swap(size_, other.size_);
     }
 
-    /// Equal are the same bytes in the same order; the capacity does not matter.
+    /// True for the same bytes in the same order; the capacity does not matter.
     friend bool operator==(const Bytes& left, const Bytes& right) noexcept {
         return left.view() == right.view();
     }
@@ -170,13 +169,14 @@ private:
         if (size != 0) std::memcpy(block_->data(), source, size);
     }
 
-    // Of storage for `size` bytes: what there is, or half as much again.
+    // How large storage for `size` bytes should be: it grows by half at least.
     [[nodiscard]] std::size_t enough(std::size_t size) const noexcept {
         const auto now = capacity();
         return size <= now ? size : std::max(size, now + now / 2);
     }
 
-    // Storage that nobody else sees, for `capacity` bytes, which are not fewer than there are.
+    // Makes the storage this object's alone, with room for `capacity` bytes; `capacity` is at least
+    // size().
     void own(std::size_t capacity) {
         if (capacity <= this->capacity() && !block_->shared()) return;
         auto* block = detail::BlockCache::instance().allocate(capacity);
@@ -200,8 +200,8 @@ private:
 
 namespace detail {
 
-// For Bytes that were just made, by who hands out nothing that it could write through later: they
-// may be shared afterwards.
+// Fills Bytes that were just made, without exposing them, so that they can be shared afterwards.
+// The pointer must not be used for writing once they are handed out.
 struct BytesFilling {
     static std::byte* data(Bytes& bytes) noexcept {
         return bytes.block_ == nullptr ? nullptr : bytes.block_->data();

@@ -3,6 +3,7 @@
 
 #include <tether/codec.hpp>
 #include <tether/config.hpp>
+#include <tether/detail/codec/bytes_json.hpp>
 #include <tether/detail/codec/direct_types.hpp>
 #include <tether/detail/codec/members.hpp>
 #include <tether/detail/codec/message_pack_parser.hpp>
@@ -10,7 +11,6 @@
 
 #include <string>
 #include <string_view>
-#include <tuple>
 
 /// Lists the members of a message type, or of a type inside one, for `DirectCodec` and, with the
 /// meaning of NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, for every other codec:
@@ -24,12 +24,12 @@
 ///     TETHER_DEFINE_MESSAGE(Lint, file, flags)
 ///
 /// It stands at namespace scope, in the namespace of the type. The members are public, and neither
-/// static, const nor references; inherited ones may be listed. There may be none, and up to 64;
-/// more take the compiler long. They travel under their names: renaming one changes the wire, their
-/// order means nothing. A member of type `std::optional` is null where it is empty.
+/// static, const nor references; inherited ones may be listed. There may be none, and up to 64.
+/// They travel under their names: renaming one changes the wire, their order means nothing. A
+/// member of type `std::optional` is null where it is empty.
 #define TETHER_DEFINE_MESSAGE(Type, ...)                                                         \
     [[maybe_unused]] constexpr auto tether_members(::tether::detail::MembersOf<Type>) noexcept { \
-        return ::std::make_tuple(__VA_OPT__(TETHER_SCAN_(TETHER_MEMBERS_(Type, __VA_ARGS__))));  \
+        return TETHER_MEMBERS_OF_(Type, __VA_ARGS__);                                            \
     }                                                                                            \
     template <::tether::detail::AnyJson TetherJson>                                              \
     void to_json(TetherJson& tether_json, const Type& tether_value) {                            \
@@ -51,9 +51,10 @@ TETHER_NAMESPACE_BEGIN
 ///     };
 ///
 /// It writes what `MessagePackCodec` writes and has the same name, so that either side may have
-/// either. The bytes are the same but for the order of an unordered container, and the numbers of
-/// several blobs in one message; enumerators of 2^63 and more, which nlohmann/json makes negative,
-/// and a `std::optional` inside a container, which it may not know, are for this codec alone.
+/// either. The bytes are the same, except for the order of an unordered container and the numbers
+/// of several blobs in one message. Enumerators of 2^63 and more, which nlohmann/json makes
+/// negative, and a `std::optional` inside a container, which it may not know, work with this codec
+/// only.
 ///
 /// | type | in MessagePack |
 /// |---|---|
@@ -67,7 +68,8 @@ TETHER_NAMESPACE_BEGIN
 /// | with `TETHER_DEFINE_MESSAGE` | a map of names to values |
 /// | `Bytes` | the number of the blob, which travels beside the message |
 ///
-/// Anything else goes by way of a document, for that part alone: `nlohmann::json` itself, types
+/// Anything else goes by way of a document, for that part alone and unless TETHER_WITHOUT_JSON is
+/// defined: `nlohmann::json` itself, types
 /// with a `to_json` and `from_json` by hand or by nlohmann's macros, enumerations with
 /// NLOHMANN_JSON_SERIALIZE_ENUM, and whatever else nlohmann/json converts. A `to_json` or
 /// `from_json` of yours, or an `adl_serializer`, counts also for an enumeration or container in the

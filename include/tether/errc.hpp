@@ -5,14 +5,15 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// The causes that a caller can act on. These are *conditions*: compare the code of an error with
-/// them, `error.code() == tether::errc::timeout`; `<tether/error.hpp>` has what that needs.
+/// The causes that a caller can act on: `CallError::cause()` returns one. They are *conditions*
+/// too, so that the code of an error compares with them, `error.code() == tether::errc::timeout`;
+/// `<tether/error.hpp>` has what that needs.
 ///
-/// An error has exactly one cause. Beside it, an error also equals `outcome_unknown` when the
-/// request had left for the worker, was not declared `idempotent`, and no answer came: the handler
-/// may have run, wholly, partly, or not at all. When a worker ends, it is known which requests it
-/// had begun: of the others this is never said. Where a portable `std::errc` fits, the code equals
-/// that too.
+/// An error has exactly one cause. Beside it, its outcome may be unknown
+/// (`CallError::outcome_unknown()`; its code equals `outcome_unknown` too): the request had left
+/// for the worker, was not declared `idempotent`, and no answer came. Then the handler may have
+/// run, wholly, partly, or not at all. When a worker ends, it is known which requests it had begun;
+/// the others never equal this. Where a portable `std::errc` fits, the code equals that too.
 ///
 /// The numbers of the causes are part of the wire protocol.
 enum class errc {
@@ -52,7 +53,8 @@ enum class errc {
     /// The next call starts another.
     worker_stuck,
 
-    /// No cause of its own, see above: may I do it again?
+    /// Not a cause, see above: may the caller do it again? A `switch` over causes needs no case for
+    /// it.
     outcome_unknown,
 
     /// It crashed too often, see `RestartPolicy`; the text repeats the last time. Calls work again
@@ -86,11 +88,11 @@ enum class errc {
 
     /// `stop()`, `restart()`, the destructor or the program's exit ended the worker. Or the program
     /// closed the descriptors of its workers, as a daemon does; the text says so, and only a new
-    /// `Worker` helps.
+    /// `Worker` helps. A `LoopbackWorker` goes on with its next call.
     stopped,
 
-    /// Used in a forked copy of the process that owns the worker. Nothing was sent. Make a `Worker`
-    /// there.
+    /// Used in a forked copy of the process that owns the worker. Nothing was sent. Make a new
+    /// `Worker` there.
     forked,
 };
 

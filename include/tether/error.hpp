@@ -7,6 +7,7 @@
 #include <tether/errc.hpp>
 #include <tether/exit_status.hpp>
 
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -49,9 +50,12 @@ struct RemoteCause {
 ///     } catch (const tether::RemoteError& error) {  // derived: must come first
 ///         log(error.remote_code());
 ///     } catch (const tether::CallError& error) {
-///         if (error.code() == tether::errc::outcome_unknown) ask_before_doing_it_again();
+///         if (error.cause() == tether::errc::timeout) show_busy();
+///         if (error.outcome_unknown()) ask_before_doing_it_again();
 ///         log(error.what());
 ///     }
+///
+/// A completion handler is given it as a `std::exception_ptr`; see `error_of()`.
 ///
 /// `code()` is of `error_category()` and compares with `errc` and `std::errc`. `what()` is text for
 /// a log: which worker, which request, and what happened. Copying never throws. A `const` object
@@ -78,6 +82,22 @@ public:
     /// `RemoteError::causes()`. Valid as long as a copy of this exception lives.
     [[nodiscard]] const char* what() const noexcept override { return text_->c_str(); }
 
+    /// The one cause, fit for a `switch`. `errc::outcome_unknown` is no cause of its own, and is
+    /// returned only where a user's own code made the error with it.
+    ///
+    ///     switch (error.cause()) {
+    ///         case tether::errc::timeout: return try_later();
+    ///         case tether::errc::worker_killed: return show(error.report());
+    ///         default: return show(error.what());
+    ///     }
+    [[nodiscard]] errc cause() const noexcept { return detail::cause_of(code().value()); }
+
+    /// The handler may have run, wholly, partly or not at all, and the request was not declared
+    /// `idempotent`: ask before doing it again. The same as `code() == errc::outcome_unknown`.
+    [[nodiscard]] bool outcome_unknown() const noexcept {
+        return code() == make_error_condition(errc::outcome_unknown);
+    }
+
     /// How the worker process ended, where its end is the reason; null otherwise. Valid as long as
     /// a copy of this exception lives.
     [[nodiscard]] const ExitReport* report() const noexcept { return report_.get(); }
@@ -92,10 +112,10 @@ private:
     std::error_code system_code_;
 };
 
-/// The handler threw: `code()` equals `errc::handler`. Carries what it threw across the process
+/// The handler threw: `cause()` is `errc::handler`. Carries what it threw across the process
 /// boundary as values, since its type may not exist here.
 ///
-/// An answer came, so the outcome is never unknown, and `report()` is null: the worker lives. Only
+/// An answer came, so `outcome_unknown()` is false, and `report()` is null: the worker lives. Only
 /// after a `std::bad_alloc` it is replaced, when the calls that it has are done.
 class RemoteError : public CallError {
 public:
@@ -118,6 +138,36 @@ public:
 private:
     std::shared_ptr<const std::vector<RemoteCause>> causes_;
 };
+
+/// The error that a completion handler was given, without a rethrow in the user's own code. Null
+/// where `error` is null, which is success, and where it is another exception than a `CallError`.
+///
+///     worker.async_call(Lint{"a.cpp"}, [](std::exception_ptr failure, Diagnostics result) {
+///         if (const auto* error = tether::error_of(failure)) return report(error->what());
+///         show(result);
+///     });
+///
+/// A `RemoteError` is found by `dynamic_cast<const tether::RemoteError*>`. The result points into
+/// the exception, so it is valid as long as `error` or a copy of it lives. Thread-safe. It costs a
+/// throw, some microseconds.
+[[nodiscard]] inline const CallError* error_of(const std::exception_ptr& error) noexcept {
+#if defined(_MSC_VER)
+#error "error_of() would return a dangling pointer here: use std::exception_ptr_cast of C++26"
+#endif
+    if (error == nullptr) return nullptr;
+    // With the Itanium C++ ABI (GCC, Clang) a rethrow refers to the object that `error` owns, so
+    // that object outlives the catch. With Microsoft's ABI a copy is thrown, which ends with it.
+    try {
+        std::rethrow_exception(error);
+    } catch (const CallError& found) {
+        return &found;
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+/// The result would dangle: name the `std::exception_ptr` first.
+const CallError* error_of(const std::exception_ptr&& error) = delete;
 
 /// Thrown by a handler to answer with an error that has a code of the program's own.
 ///

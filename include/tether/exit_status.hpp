@@ -16,7 +16,7 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// The way a process ended: it exited with a code, a signal ended it, or nobody can tell.
+/// How a process ended: it exited with a code, a signal ended it, or that is unknown.
 ///
 /// A code and a signal are never folded into one `int`. "Unknown" happens when the host program
 /// reaps Tether's children itself (`waitpid(-1)`, or `SIGCHLD` ignored) on a kernel that does not
@@ -53,10 +53,10 @@ public:
         return kind_ == Kind::exited && value_ == 0;
     }
 
-    /// True when it ended, but nobody can tell how.
+    /// True when it is unknown how the process ended.
     [[nodiscard]] constexpr bool unknown() const noexcept { return kind_ == Kind::unknown; }
 
-    /// Equal are two of the same kind with the same number.
+    /// True for two of the same kind with the same number.
     friend constexpr bool operator==(const ExitStatus&, const ExitStatus&) noexcept = default;
 
 private:
@@ -119,7 +119,7 @@ struct ExitReport {
 
     Limits limits{};     ///< `WorkerOptions::limits`
     bool never_ready{};  ///< it ended before it could serve, against its owner's will; see `note`
-    std::string note{};  ///< why Tether ended it, or that it was not ready yet; else empty
+    std::string note{};  ///< why Tether ended it, or that it was not ready yet; otherwise empty
 
     /// The last that it wrote to stderr or logged: up to 4 KiB, whole lines where one fits. Empty
     /// with `Output::inherit()`.

@@ -11,8 +11,8 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// What the operating system holds a worker to. A member without a value leaves things as the
-/// parent has them.
+/// Limits that the operating system enforces on a worker. A member without a value leaves the
+/// parent's limit in place.
 ///
 ///     tether::Worker<LintProtocol> worker{{.limits = {.cpu_time = 10min, .nice = 10}}};
 ///
@@ -36,7 +36,7 @@ struct Limits {
     /// POSIX: `setpriority`.
     std::optional<int> nice{};
 
-    /// Equal are two that limit the same to the same.
+    /// True if both limit the same to the same values.
     friend bool operator==(const Limits&, const Limits&) = default;
 };
 

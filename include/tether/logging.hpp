@@ -8,11 +8,11 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// How grave a log line is, least first: they may be compared with `<`. Tether itself filters
-/// nothing by it.
+/// How severe a log line is, the least severe first: they may be compared with `<`. Nothing is
+/// filtered by it unless `RelayOptions::least_severity` says so.
 enum class Severity : std::uint8_t {
     trace,    ///< every step
-    debug,    ///< for whoever looks for a mistake
+    debug,    ///< what helps to find a mistake
     info,     ///< what goes on; also what plain output counts as
     warning,  ///< something is wrong, and the work goes on
     error,    ///< something was not done
@@ -37,7 +37,7 @@ enum class Severity : std::uint8_t {
 
 /// Where a line of a worker's output came from.
 enum class LogSource : std::uint8_t {
-    standard_output,  ///< it was written to the worker's stdout, by anyone in that process
+    standard_output,  ///< it was written to the worker's stdout, by any code in that process
     standard_error,   ///< it was written to the worker's stderr
     log,              ///< `CallContext::log`; or Tether itself, about the worker (`StuckPolicy`)
 };
@@ -50,7 +50,7 @@ enum class LogSource : std::uint8_t {
 struct LogRecord {
     std::string_view worker{};          ///< `WorkerOptions::name`, or the program's file name
     std::int64_t pid{};                 ///< the worker's process id; 0 of a `LoopbackWorker`
-    LogSource source{LogSource::log};   ///< who wrote it
+    LogSource source{LogSource::log};   ///< how it was written
     Severity severity{Severity::info};  ///< of `CallContext::log`; `info` for plain output
     std::string_view text{};  ///< without the newline; any bytes; over 64 KiB, in several pieces
 };

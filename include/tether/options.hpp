@@ -94,7 +94,7 @@ struct RestartPolicy {
 ///
 /// A handler that waits for ever without a deadline looks like one that waits for good reason.
 /// Give its calls a timeout, or a `run_timeout`. And a worker that a debugger holds looks like one
-/// that hangs: `report` or `keep` let you debug it.
+/// that hangs: `TETHER_DEBUG=1` in the parent's environment lets you debug it (docs/debugging.md).
 struct StuckPolicy {
     /// What is done with a worker that is stuck or hangs.
     enum class Action : std::uint8_t {
@@ -124,18 +124,46 @@ struct StuckPolicy {
     Duration heartbeat = no_timeout;
 };
 
+/// How the lines of a worker look on the parent's stderr. An aggregate; name the members you set:
+///
+///     tether::Output::relay({.show_name = true, .show_severity = true})
+///
+/// shows what a handler says by `context.log(Severity::warning, "no such file")` as
+/// `lint: warning: no such file`. With the defaults a line is shown as it was written, except that
+/// it cannot drive the terminal.
+struct RelayOptions {
+    /// Before each line, as it is.
+    std::string prefix{};
+
+    /// Then the worker's name: `lint: `.
+    bool show_name = false;
+
+    /// Then the severity of a line of `CallContext::log`: `warning: `. Plain output has none.
+    bool show_severity = false;
+
+    /// Lines below this are not shown. Plain output counts as `info`. Whatever this is, the last
+    /// lines of stderr are kept for error reports.
+    Severity least_severity = Severity::trace;
+
+    /// Shows bytes as they are, with colours and all else that the worker wants of a terminal.
+    /// Otherwise control characters except the tab, and bytes that are not UTF-8, are shown as
+    /// `\x1b`, and a carriage return at the end of a line is left out: a worker does not know which
+    /// terminal it writes to, and what it prints may come from a file that it reads.
+    bool raw = false;
+};
+
 /// Where the output of a worker goes: what it writes to stdout and stderr, and
 /// `CallContext::log`. Nothing is ever written to a file.
 ///
-///     tether::Worker<LintProtocol> worker{{.output = tether::Output::relay("lint: ")}};
+///     tether::Worker<LintProtocol> worker{{.output = tether::Output::relay({.show_name = true})}};
 ///
-/// But for `inherit`, output is read and passed on in whole lines. What a worker wrote before it
-/// ended is passed on before its calls fail, a last line without a newline included. What a handler
-/// said by `CallContext::log` is passed on before its call returns or completes, with all that was
-/// written before it, unless the call was given up meanwhile. The call waits for a callback, but
-/// not beyond its deadline, and for a second at most; it does not wait where the parent's stderr
-/// takes nothing now. Output without `log` comes when it comes: before its call ends, or soon
-/// after.
+/// In all modes except `inherit`, output is read and passed on in whole lines. What a worker wrote
+/// before it ended is passed on before its calls fail, including a last line without a newline.
+/// What a handler said by `CallContext::log` is passed on before its call returns or completes,
+/// with all that was written before it, unless the call was given up meanwhile. The call waits for
+/// a callback, but not beyond its deadline, and for a second at most. It does not wait where the
+/// parent's stderr takes nothing now. Output without `log` is passed on before its call ends, or
+/// soon after.
 ///
 /// A value: copies share nothing but what a callback refers to.
 class Output {
@@ -143,9 +171,9 @@ public:
     /// Receives each line. Called on Tether's background thread, or on a thread that is inside
     /// `stop()`, `kill()`, `restart()` or the destructor of the worker; for one worker never from
     /// two threads at once. Must not throw, and must not call the worker. While it runs, the
-    /// other workers of the program have to wait, and so has whoever waits for this one's end. It
-    /// should need no lock that is held during a call: calls whose handlers log wait for it, for a
-    /// second at most.
+    /// other workers of the program have to wait, and so has a thread that waits for this one's
+    /// end. It should need no lock that is held during a call: calls whose handlers log wait for
+    /// it, for a second at most.
     using Callback = std::function<void(const LogRecord&)>;
 
     /// What `mode()` tells: the name of the function that made it; `callback` for `to`.
@@ -154,11 +182,15 @@ public:
     /// Whole lines go to the parent's stderr, each after `prefix`. This is the default.
     ///
     /// Never blocks the parent. A worker that says more than the parent's stderr takes has to wait
-    /// as it would without a parent in between; but when that stderr takes nothing for a second,
-    /// the worker goes on, 1 MiB of its lines is kept, and what is over that is dropped and
-    /// counted.
+    /// as it would without a parent in between. When that stderr takes nothing for a second, the
+    /// worker goes on, 1 MiB of its lines is kept, and what is over that is dropped and counted.
     [[nodiscard]] static Output relay(std::string prefix = {}) {
-        return Output{Mode::relay, std::move(prefix), nullptr};
+        return relay(RelayOptions{.prefix = std::move(prefix)});
+    }
+
+    /// The same, with all that can be said about how the lines look.
+    [[nodiscard]] static Output relay(RelayOptions options) {
+        return Output{Mode::relay, std::move(options), nullptr};
     }
 
     /// The worker writes to the parent's stderr itself, both its stdout and its stderr. There is no
@@ -179,24 +211,27 @@ public:
     /// Which of the four it is.
     [[nodiscard]] Mode mode() const noexcept { return mode_; }
 
-    /// What `relay` was given; empty for the others.
-    [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
+    /// What `relay` was given; the defaults for the others.
+    [[nodiscard]] const RelayOptions& relay_options() const noexcept { return relay_; }
+
+    /// The prefix among them.
+    [[nodiscard]] const std::string& prefix() const noexcept { return relay_.prefix; }
 
     /// What `to` was given; empty for the others.
     [[nodiscard]] const Callback& callback() const noexcept { return callback_; }
 
 private:
-    Output(Mode mode, std::string prefix, Callback callback)
-        : mode_(mode), prefix_(std::move(prefix)), callback_(std::move(callback)) {}
+    Output(Mode mode, RelayOptions options, Callback callback)
+        : mode_(mode), relay_(std::move(options)), callback_(std::move(callback)) {}
 
     Mode mode_ = Mode::relay;
-    std::string prefix_{};
+    RelayOptions relay_{};
     Callback callback_{};
 };
 
 /// What becomes of the processes that a worker has started, and of those that these start, when the
-/// worker ends. Whichever way it ends (asked to, killed, by `exit` or `abort`, by an exception that
-/// nobody caught, by a signal, from outside), they are ended with it.
+/// worker ends. Whichever way it ends (asked to, killed, by `exit` or `abort`, by an uncaught
+/// exception, by a signal, from outside), they are ended with it.
 ///
 /// Not found, so not ended, are: one that is in a session of its own (`setsid`) and whose
 /// environment was emptied as well, once its worker has ended by itself; one of another user; and,
@@ -218,16 +253,23 @@ enum class Descendants : std::uint8_t {
 /// The worker keeps a copy. Times are `std::chrono` durations of any kind, see `Duration`; one that
 /// is too long to ever end never does. What makes no sense, such as a negative time or a null byte
 /// in a text, is refused by the constructor with `std::invalid_argument`, which names the member.
+///
+/// To debug a worker, set `TETHER_DEBUG=1` in the parent's environment: no time given here, or with
+/// a call, ends anything then (docs/debugging.md).
 struct WorkerOptions {
-    /// What logs and errors call this worker; at most 256 bytes. Empty: the file name of the
-    /// program.
+    /// What logs, errors and the list of processes call this worker; at most 256 bytes. Empty: the
+    /// file name of the program. The worker's main thread has the first 15 bytes as its name, as
+    /// `top` shows it, and the handlers' threads have that, too; docs/debugging.md says what `ps`
+    /// shows.
     std::string name{};
 
     /// The program to start. Empty: the running executable, the very file that runs now even when
-    /// it was replaced on disk. With a slash: a path, relative to the parent's working directory.
-    /// Without one: looked up in the absolute folders of the parent's `PATH`. Looked at anew at
-    /// each start. A program in between (a shell, `env`, `sudo`) must pass on the descriptors from
-    /// 3 on, and should pass on the environment.
+    /// it was replaced on disk. With a slash: a path, relative to the parent's working directory;
+    /// `beside_executable("lint-worker")` gives the path of a program in the folder of the running
+    /// executable. Without a slash: looked up in the absolute folders of the parent's `PATH`.
+    /// Looked at anew at each start, which fails with `errc::start_failed` and the whole path where
+    /// there is no such program. A program in between (a shell, `env`, `sudo`) must pass on the
+    /// descriptors from 3 on, and should pass on the environment.
     ///
     /// The running executable is found through `/proc`, or by the name that it was executed by. A
     /// program that a dynamic loader was run by hand for is started in the same way. Where its file
@@ -254,8 +296,8 @@ struct WorkerOptions {
     /// the worker is killed and waiting calls fail with `errc::start_timeout`.
     Duration start_timeout = std::chrono::seconds{60};
 
-    /// For calls whose `CallOptions` and request type say nothing. Long, since it is only there so
-    /// that nothing waits for ever.
+    /// For calls where neither `CallOptions` nor the request type says one. Long, because it is
+    /// only there so that nothing waits for ever.
     Duration call_timeout = std::chrono::minutes{5};
 
     /// How `stop()`, `restart()` and the destructor end the process.
@@ -284,10 +326,23 @@ struct WorkerOptions {
     /// Where the worker's output goes.
     Output output{};
 
+    /// A file for a trace: when this worker was started, called and ended, and what took how long
+    /// in both processes, for ui.perfetto.dev (docs/tracing.md). Empty: the file that the variable
+    /// `TETHER_TRACE` names, if it is set. Several workers, and several programs, may share a file;
+    /// what is in it already stays. One that cannot be written to is reported on stderr, and
+    /// nothing is traced. The worker finds the path in its own `TETHER_TRACE`, unless `environment`
+    /// says something else of that. For a `Worker`; a `LoopbackWorker` is not traced.
+    std::string trace{};
+
     /// Handlers that run at the same time, from 1 to 1024. With 1, all run on the worker's main
     /// thread; with more, on that many threads, the main one among them, and the handler must be
     /// safe to use from them.
     unsigned concurrency = 1;
+
+    /// Calls that an `AsyncHandler` works on at the same time, on the threads of `concurrency`; at
+    /// most 4096. Further ones wait in the worker. 0: 1024. A handler that blocks works on one call
+    /// with each thread, whatever this is.
+    unsigned calls_in_work = 0;
 
     /// How long each side looks for the next message before it sleeps: 30 us or so, when calls are
     /// short and there are cores to spare. That saves two wake-ups, most of the time of a small
@@ -301,6 +356,31 @@ struct WorkerOptions {
     /// when its handler has run. At least 4096.
     std::uint64_t max_message_bytes = std::uint64_t{512} * 1024 * 1024;
 };
+
+namespace detail {
+
+// The calls of such a request are more than a request and an answer.
+template <class R>
+inline constexpr bool has_live_calls = requires {
+    typename R::Progress;
+}
+|| requires { typename R::Item; }
+|| requires { typename R::Upload; };
+
+// Stands for a callback that a request without Progress has no use for.
+struct NoProgress {};
+
+template <class R>
+struct SelectOnProgress {
+    using type = NoProgress;
+};
+template <class R>
+requires requires { typename R::Progress; }
+struct SelectOnProgress<R> {
+    using type = std::function<void(const typename R::Progress&)>;
+};
+
+}  // namespace detail
 
 /// Everything about one call; all optional. An aggregate; name the members you set:
 ///
@@ -326,6 +406,43 @@ struct CallOptions {
     /// answer is dropped. The call ends at once with `errc::cancelled`, without waiting for the
     /// handler.
     std::stop_token stop_token{};
+};
+
+/// The same for a request that has a `Progress`, an `Item` or an `Upload`.
+template <class Request>
+requires(detail::has_live_calls<Request>) struct CallOptions<Request> {
+    /// As above. Of a stream: until its response. So a stream that may take longer than
+    /// `WorkerOptions::call_timeout` needs another one, such as `no_timeout`.
+    std::optional<Duration> timeout{};
+
+    /// As above.
+    std::optional<Duration> run_timeout{};
+
+    /// As above.
+    std::stop_token stop_token{};
+
+    /// Where the request has a `Progress`: called with what its handler reports, in order, each
+    /// before the answer, and never after the call has ended. Of those that come while one is
+    /// handled, only the newest counts. `call` calls it on the thread that waits; `async_call` on
+    /// the executor of its completion, never at once with that; a stream on each thread that is
+    /// inside one of its blocking members (so on two at once, where one reads and one writes), or
+    /// on the executor of its pending operation.
+    ///
+    /// What it throws ends `call`, whose handler is told to stop. A blocking member of a stream
+    /// throws it, and the stream goes on. On an executor it leaves the executor's `run()`, and the
+    /// call goes on; on Tether's background thread it ends the program.
+    typename detail::SelectOnProgress<Request>::type on_progress{};
+
+    /// Each progress makes `timeout` begin anew, for a request whose time cannot be told. The
+    /// handler's `deadline()` is that of `total_timeout` then.
+    bool progress_extends = false;
+
+    /// With `progress_extends`, the most that the call may take, however far it comes.
+    std::optional<Duration> total_timeout{};
+
+    /// Of a stream: the longest wait for its next item, counted while a thread or `async_next`
+    /// waits for it. When it is over the stream ends with `errc::timeout`.
+    std::optional<Duration> item_timeout{};
 };
 
 TETHER_NAMESPACE_END

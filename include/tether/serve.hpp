@@ -3,14 +3,12 @@
 
 #include <tether/config.hpp>
 #include <tether/detail/protocol/handler_box.hpp>
-#include <tether/detail/transport/worker_mark.hpp>
-#include <tether/detail/worker/worker_main.hpp>
+#include <tether/detail/worker/serve_as_worker.hpp>
 #include <tether/handler.hpp>
 
 #include <array>
-#include <cstdio>
+#include <concepts>
 #include <optional>
-#include <string>
 
 TETHER_NAMESPACE_BEGIN
 
@@ -31,6 +29,7 @@ TETHER_NAMESPACE_BEGIN
 /// `Handlers` are one or more handlers, each of another protocol; only one of them is constructed.
 ///
 /// **What it does to the process** that is a worker, and to no other:
+/// - names its main thread after the worker, and under `TETHER_DEBUG=wait` waits for a debugger;
 /// - makes stdout line-buffered;
 /// - installs handlers for SIGTERM (an orderly end) and SIGPIPE (nothing), which, unlike ignored
 ///   signals, programs that it starts do not inherit;
@@ -56,11 +55,23 @@ template <class... Handlers>
                                                  [[maybe_unused]] char** argv) {
     static_assert(sizeof...(Handlers) != 0, "name at least one handler");
     static_assert((detail::check_handler<Handlers>() && ...));
-    const auto origin = detail::origin_of_process();
-    if (origin == detail::Origin::other) return std::nullopt;
-    if (origin == detail::Origin::lost_worker) return detail::refuse_lost_worker();
     const std::array types{detail::handler_type<Handlers>()...};
-    return detail::WorkerMain{types}.run();
+    return detail::serve_as_worker(types);
+}
+
+/// The same with handlers that are given what they need: each function makes one and returns a
+/// `std::unique_ptr` to it. Only that of the wanted protocol is called, once, on this thread. A
+/// null pointer, and what it throws, is reported to the parent as `errc::start_failed`.
+///
+///     auto make = [&] { return std::make_unique<Linter>(configuration); };
+///     if (auto exit_code = tether::serve_if_worker(argc, argv, make)) return *exit_code;
+template <class... Factories>
+requires(sizeof...(Factories) != 0 && (std::invocable<Factories&> && ...))
+    [[nodiscard]] std::optional<int> serve_if_worker([[maybe_unused]] int argc,
+                                                     [[maybe_unused]] char** argv,
+                                                     Factories... factories) {
+    const std::array types{detail::handler_type_by(factories)...};
+    return detail::serve_as_worker(types);
 }
 
 /// The whole `main` of a program that is nothing but a worker:
@@ -73,11 +84,7 @@ template <class... Handlers>
 [[nodiscard]] int serve() {
     if (const auto exit_code = serve_if_worker<Handlers...>(0, nullptr)) return *exit_code;
     const std::array types{detail::handler_type<Handlers>()...};
-    std::fprintf(stderr,
-                 "This program is a Tether worker, serving protocol %s. It is started by the "
-                 "program that uses it (WorkerOptions::program), not by hand.\n",
-                 detail::offered(types).c_str());
-    return 2;
+    return detail::refuse_to_be_a_host(types);
 }
 
 TETHER_NAMESPACE_END

@@ -1,6 +1,8 @@
 // Tether: everything.
 #pragma once
 
+#include <tether/any_worker.hpp>
+#include <tether/beside_executable.hpp>
 #include <tether/bytes.hpp>
 #include <tether/codec.hpp>
 #include <tether/config.hpp>

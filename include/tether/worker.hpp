@@ -2,18 +2,22 @@
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/base/options_check.hpp>
+#include <tether/detail/background/executor.hpp>
+#include <tether/detail/call/carrier.hpp>
+#include <tether/detail/call/end_wait.hpp>
 #include <tether/detail/call/executor_hold.hpp>
 #include <tether/detail/call/typed_call.hpp>
-#include <tether/detail/parent/supervisor.hpp>
+#include <tether/detail/parent/make_supervisor.hpp>
 #include <tether/detail/protocol/fingerprint.hpp>
 #include <tether/detail/protocol/protocol_check.hpp>
 #include <tether/error.hpp>
+#include <tether/live_calls.hpp>
 #include <tether/options.hpp>
 #include <tether/protocol.hpp>
 #include <tether/worker_state.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
 #include <asio/execution_context.hpp>
 
 #include <concepts>
@@ -39,6 +43,21 @@ TETHER_NAMESPACE_BEGIN
 /// threads end with `errc::stopped`, and completion handlers of pending calls are dropped, not
 /// called.
 ///
+/// **Event loops** need not block: `async_call`, `async_stop` and `async_wait` wait for nothing.
+/// Only the start of a process takes its time, some milliseconds on the thread that needs it: that
+/// of the constructor, or of a call that finds no process.
+///
+/// **Executor.** `Executor` is the type of `get_executor()`. It names the completion token that is
+/// the default, as with Asio's own objects:
+///
+///     using Plain = tether::Worker<LintProtocol>;
+///     asio::use_awaitable_t<>::as_default_on_t<Plain> worker{context};
+///     const Lint request{"a.cpp"};
+///     Diagnostics result = co_await worker.async_call(request);
+///
+/// An executor that names none leaves the choice to Asio: recent versions take `asio::deferred`, so
+/// that `co_await` works with every `Worker`; with older ones a token must be given.
+///
 /// **Errors** of calls are `CallError`s; `errc` tells for each cause what can be done.
 ///
 /// **Threads.** All members but move and destruction may be called from any threads at once. A
@@ -51,16 +70,24 @@ TETHER_NAMESPACE_BEGIN
 ///
 /// **Forked copies.** In a child made by `fork()`, members that use the process throw
 /// `errc::forked`; the destructor leaves the original's worker alone.
-template <class P>
-class Worker {
+template <class P, class Executor = asio::any_io_executor>
+class Worker : public LiveCalls<Worker<P, Executor>, P> {
     static_assert(detail::check_protocol<P>());
+    static_assert(std::is_convertible_v<Executor, asio::any_io_executor>,
+                  "the executor must be one that asio::any_io_executor takes");
 
 public:
     /// The protocol that it was made for.
     using protocol_type = P;
 
     /// The executor that `async_call` completes on where the handler has none of its own.
-    using executor_type = asio::any_io_executor;
+    using executor_type = Executor;
+
+    /// The same with another type of executor; see "Executor" above.
+    template <class Other>
+    struct rebind_executor {             // NOLINT(readability-identifier-naming): as Asio has it
+        using other = Worker<P, Other>;  ///< the type NOLINT(readability-identifier-naming)
+    };
 
     /// Starts the process and returns without waiting for it; calls may be made at once.
     /// Completion handlers without an executor of their own run on Tether's background thread:
@@ -74,9 +101,9 @@ public:
     /// itself. A start that fails surfaces at the first call, as `errc::start_failed`; the next
     /// call tries again. In a process that was itself started as a worker, and has not called
     /// `serve_if_worker` yet, nothing is started before the first call: a `Worker` may be a global.
-    explicit Worker(WorkerOptions options = {})
-        : Worker(executor_type{detail::Runtime::usable().context().get_executor()},
-                 std::move(options)) {}
+    explicit Worker(WorkerOptions options = {}) requires
+        std::convertible_to<asio::any_io_executor, executor_type>
+        : Worker(executor_type(detail::background_executor()), std::move(options)) {}
 
     /// The same with the caller's executor: completion handlers without an executor of their own
     /// run there. A pending call keeps that context's `run()` alive, an idle worker does not (see
@@ -84,12 +111,9 @@ public:
     /// with it, uncalled, and the worker may be destroyed later.
     explicit Worker(executor_type executor, WorkerOptions options = {})
         : executor_(std::move(executor)) {
-        detail::check_options(options);
         hold_ = detail::ExecutorHold::make(executor_);
-        supervisor_ = std::make_shared<detail::Supervisor>(
-            std::move(options),
-            detail::ProtocolId{std::string{P::name}, P::version, detail::fingerprint<P>()});
-        supervisor_->begin();
+        carrier_ = detail::make_supervisor(std::move(options), P::name, P::version,
+                                           detail::fingerprint<P>(), detail::is_live_protocol<P>);
     }
 
     /// The same with the executor of a context, such as an `asio::io_context`.
@@ -102,30 +126,36 @@ public:
     /// assigned to.
     Worker(Worker&&) noexcept = default;
 
+    /// The same from a worker with another type of executor.
+    template <class Other>
+    requires(!std::same_as<Other, Executor> && std::convertible_to<Other, Executor>)
+        Worker(Worker<P, Other>&& other)
+    noexcept  // NOLINT(google-explicit-constructor): as Asio's own
+        : executor_(std::move(other.executor_)),
+          hold_(std::move(other.hold_)),
+          carrier_(std::move(other.carrier_)) {}
+
     /// The same; the process that this worker had is ended as by the destructor.
     Worker& operator=(Worker&& other) noexcept {
         if (this != &other) {
             Worker old{std::move(*this)};
             executor_ = std::move(other.executor_);
             hold_ = std::move(other.hold_);
-            supervisor_ = std::move(other.supervisor_);
+            carrier_ = std::move(other.carrier_);
         }
         return *this;
     }
 
     /// Ends the process as `stop()` does, and waits for that. Pending calls end with
     /// `errc::stopped`. In a forked copy it does nothing to the process.
+    ///
+    /// On an event loop's thread it holds the loop up: an idle worker ends within milliseconds, one
+    /// whose handler ignores `stop_requested()` after `StopPolicy::drain` and `terminate`, 1.5 s by
+    /// default. A process that SIGKILL does not end is given up 13 s after that. Once `async_stop`
+    /// has completed, and there was no `restart()` since, it blocks for nothing.
     ~Worker() {
-        if (supervisor_ == nullptr) return;
-        if (supervisor_->forked()) {
-            leave_to_the_original();
-        } else if (detail::is_interrupted()) {
-            detail::Supervisor::leave(std::move(supervisor_), std::move(hold_));
-        } else {
-            if (!supervisor_->retire()) {
-                detail::Supervisor::leave(std::move(supervisor_), std::move(hold_));
-            }
-        }
+        // Not moved from: a thread that is inside a call has read it.
+        if (carrier_ != nullptr) detail::release_supervisor(carrier_, hold_);
     }
 
     /// Sends `request` and waits for its answer. The calling thread does the work itself; several
@@ -149,8 +179,8 @@ public:
     /// the same is done for `errc::timeout`.
     template <class R>
     typename R::Response call(const R& request, CallOptions<R> options = {}) {
-        static_assert(detail::check_request<P, R>());
-        const auto kept = supervisor();  // should the worker be destroyed meanwhile
+        static_assert(detail::check_call<P, R>());
+        const auto kept = carrier();  // should the worker be destroyed meanwhile
         return detail::blocking_call<P>(*kept, request, options);
     }
 
@@ -178,16 +208,16 @@ public:
     /// promises no side effects, and therefore works only before the request has left; `partial`
     /// and `terminal` always do. A request of up to 16 KiB counts as having left once it is
     /// queued, which is at once while the worker takes calls, full as the socket may be.
-    template <class R, class Token>
-    auto async_call(R request, CallOptions<R> options, Token&& token) {
-        static_assert(detail::check_request<P, R>());
-        return detail::initiate_call<P>(supervisor(), executor_, std::move(request),
+    template <class R, class Token = asio::default_completion_token_t<executor_type>>
+    auto async_call(R request, CallOptions<R> options, Token&& token = Token()) {
+        static_assert(detail::check_call<P, R>());
+        return detail::initiate_call<P>(carrier(), executor_, std::move(request),
                                         std::move(options), std::forward<Token>(token));
     }
 
     /// The same with the default options.
-    template <class R, class Token>
-    auto async_call(R request, Token&& token) {
+    template <class R, class Token = asio::default_completion_token_t<executor_type>>
+    auto async_call(R request, Token&& token = Token()) {
         return async_call(std::move(request), CallOptions<R>{}, std::forward<Token>(token));
     }
 
@@ -198,7 +228,60 @@ public:
     /// Without a process it returns how the last one ended, or nothing if there never was one. May
     /// be called again, from several threads, and from a completion handler, but not from an
     /// `Output` callback. Throws `errc::forked`, and `std::bad_alloc`.
-    std::optional<ExitStatus> stop() { return supervisor()->stop(); }
+    std::optional<ExitStatus> stop() { return carrier()->stop(); }
+
+    /// Does what `stop()` does without blocking: the background thread takes the steps of
+    /// `StopPolicy`. May be called on any thread, also in an `Output` callback.
+    ///
+    /// `token` is any Asio completion token with the signature
+    /// `void(std::exception_ptr, std::optional<ExitStatus>)`. The exception is null, except after a
+    /// cancellation, or where the system has no thread to give for it; the status is what `stop()`
+    /// returns.
+    ///
+    /// From now on calls fail with `errc::stopped`; pending ones end with it, and their completions
+    /// come in no particular order with this one. Executor, allocator and the end of the context as
+    /// for `async_call`: the stop keeps `run()` alive until it has completed, never completes
+    /// inside this function, and at the program's exit its handler is dropped. May be called again,
+    /// and together with `stop()`: all of them complete.
+    ///
+    ///     worker.async_stop([&](std::exception_ptr, std::optional<tether::ExitStatus>) {
+    ///         worker_pointer.reset();  // blocks for nothing any more
+    ///     });
+    ///
+    /// Throws `errc::forked`, and `std::bad_alloc`.
+    ///
+    /// **Cancellation** through the handler's slot ends the wait with `errc::cancelled`; the stop
+    /// itself goes on. The type `total` has no effect, because the stop has begun.
+    template <class Token = asio::default_completion_token_t<executor_type>>
+    auto async_stop(Token&& token = Token()) {
+        return detail::initiate_end_wait<std::optional<ExitStatus>>(carrier(), executor_,
+                                                                    std::forward<Token>(token));
+    }
+
+    /// Waits until the present process has ended, whatever the way, and completes with its report.
+    /// Nothing is started, asked or ended for that.
+    ///
+    /// `token` is any Asio completion token with the signature
+    /// `void(std::exception_ptr, ExitReport)`. Without a process it completes at once, with the
+    /// report of the last; `ExitReport::generation` tells which that is, for a loop that must not
+    /// spin. Where a later start has failed, it fails with the error of that, and with
+    /// `errc::stopped` where none was tried. Executor, allocator and the end of the context as for
+    /// `async_call`, except that the wait does not keep `run()` alive, as an idle worker does not.
+    /// (A coroutine that awaits it keeps the `run()` of its own context alive.)
+    ///
+    ///     worker.async_wait([](std::exception_ptr error, const tether::ExitReport& report) {
+    ///         if (!error) log(to_string(report));
+    ///     });
+    ///
+    /// Throws as `async_stop`.
+    ///
+    /// **Cancellation** through the handler's slot, of any type: ends the wait with
+    /// `errc::cancelled`, and nothing else.
+    template <class Token = asio::default_completion_token_t<executor_type>>
+    auto async_wait(Token&& token = Token()) {
+        return detail::initiate_end_wait<ExitReport>(carrier(), executor_,
+                                                     std::forward<Token>(token));
+    }
 
     /// Kills the process with all it started, and returns when it is gone. Calls whose handlers had
     /// begun end with `errc::worker_killed`. The other pending calls start another process, as does
@@ -209,20 +292,17 @@ public:
     /// Where this process may not signal the worker any more (after `setuid`, in a sandbox), its
     /// control channel is closed instead, and it ends itself. One that does not end for some
     /// seconds is given up, by `stop()` as well: `ExitReport::left_behind` and `note` say why.
-    void kill() { supervisor()->kill(); }
+    void kill() { carrier()->kill(); }
 
     /// Stops the process as `stop()` does, forgets earlier crashes, and starts a new one. Calls
     /// whose handlers had begun end with `errc::stopped`; all others get the new process. Does not
     /// wait until that is ready, and does not throw when it fails to start: the first call does. To
     /// be called and throws as `stop()`.
-    void restart() { supervisor()->restart(std::nullopt); }
+    void restart() { carrier()->restart(std::nullopt); }
 
     /// The same with other options from now on; the name stays. Throws `std::invalid_argument` for
     /// options that make no sense, before anything happens.
-    void restart(WorkerOptions options) {
-        detail::check_options(options);
-        supervisor()->restart(std::move(options));
-    }
+    void restart(WorkerOptions options) { carrier()->restart(std::move(options)); }
 
     /// Keeps the executor's `run()` alive although no call is pending, until `unref()`. Without
     /// effect on a worker that was made without an executor. Not counted: calling twice is as good
@@ -234,19 +314,19 @@ public:
 
     /// The process id, 0 while there is no process. For show: the process may end at any moment, so
     /// do not signal it by its number.
-    [[nodiscard]] std::int64_t pid() const { return supervisor()->pid(); }
+    [[nodiscard]] std::int64_t pid() const { return carrier()->pid(); }
 
     /// Counts the starts, those that failed included: 1 for the first. A change tells that a
     /// handler has lost its state.
-    [[nodiscard]] std::uint64_t generation() const { return supervisor()->generation(); }
+    [[nodiscard]] std::uint64_t generation() const { return carrier()->generation(); }
 
     /// What the worker is doing at this moment.
-    [[nodiscard]] WorkerState state() const { return supervisor()->state(); }
+    [[nodiscard]] WorkerState state() const { return carrier()->state(); }
 
     /// How the process ended that was the last to end; nothing while the first one runs. A start
     /// that failed before there was a process leaves none.
     [[nodiscard]] std::optional<ExitReport> last_exit() const {
-        const auto report = supervisor()->last_exit();
+        const auto report = carrier()->last_exit();
         return report == nullptr ? std::nullopt : std::optional{*report};
     }
 
@@ -254,23 +334,18 @@ public:
     [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
 
 private:
-    // Locks may be held by threads that do not exist here.
-    void leave_to_the_original() noexcept {
-        struct Left {
-            std::shared_ptr<detail::ExecutorHold> hold;
-            std::shared_ptr<detail::Supervisor> supervisor;
-        };
-        static_cast<void>(new Left{std::move(hold_), std::move(supervisor_)});
-    }
+    friend struct detail::CarrierAccess;
+    template <class, class>
+    friend class Worker;
 
-    [[nodiscard]] const std::shared_ptr<detail::Supervisor>& supervisor() const {
-        supervisor_->check_not_forked();
-        return supervisor_;
+    [[nodiscard]] const std::shared_ptr<detail::ProcessCarrier>& carrier() const {
+        carrier_->check_not_forked();
+        return carrier_;
     }
 
     executor_type executor_;
     std::shared_ptr<detail::ExecutorHold> hold_;
-    std::shared_ptr<detail::Supervisor> supervisor_;
+    std::shared_ptr<detail::ProcessCarrier> carrier_;
 };
 
 TETHER_NAMESPACE_END

@@ -8,8 +8,8 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// What `Worker::state()` tells. A snapshot: it may have changed by the time it is looked at, so
-/// show it, and decide nothing by it. A call starts what it needs in any state but `stopped`.
+/// What `Worker::state()` returns: a snapshot that may be out of date already. Show it, but decide
+/// nothing by it. A call starts what it needs in any state but `stopped`.
 enum class WorkerState : std::uint8_t {
     starting,  ///< a process is being started and is not ready yet; calls are taken already
     ready,     ///< it serves

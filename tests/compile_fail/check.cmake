@@ -18,16 +18,26 @@ if(NOT DEFINED SOURCE)
     return()
 endif()
 
-file(STRINGS "${SOURCE}" first_line LIMIT_COUNT 1)
-if(NOT first_line MATCHES "^// expect: (.+)$")
+file(READ "${SOURCE}" source)
+if(NOT source MATCHES "^// expect: ([^\n]+)\n")
     message(FATAL_ERROR "The first line of ${SOURCE} must be `// expect: <regular expression>`")
 endif()
 set(expected "${CMAKE_MATCH_1}")
+set(most_lines 100)
+if(source MATCHES "\n// lines: ([0-9]+)\n")
+    set(most_lines ${CMAKE_MATCH_1})
+endif()
+set(include_precompiled -include "${PRECOMPILED}")
+set(options)
+if(source MATCHES "\n// options: ([^\n]+)\n")
+    separate_arguments(options UNIX_COMMAND "${CMAKE_MATCH_1}")
+    set(include_precompiled) # was compiled without these options
+endif()
 
 # Compiles SOURCE with additional options: exit code in `code`, what the compiler said in `output`.
 function(compile)
     execute_process(
-        COMMAND ${command} -include "${PRECOMPILED}" -fsyntax-only ${ARGN} "${SOURCE}"
+        COMMAND ${command} ${include_precompiled} -fsyntax-only ${ARGN} "${SOURCE}"
         RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
     return(PROPAGATE code output)
 endfunction()
@@ -37,10 +47,16 @@ if(NOT code EQUAL 0)
     message(FATAL_ERROR "Must compile with TETHER_COMPILE_FAIL_FIX, but:\n${output}")
 endif()
 
-compile()
+compile(${options})
 if(code EQUAL 0)
     message(FATAL_ERROR "Compiles, and must not")
 endif()
 if(NOT output MATCHES "${expected}")
     message(FATAL_ERROR "The message does not match\n    ${expected}\nThe compiler said:\n${output}")
+endif()
+
+string(REGEX MATCHALL "\n" newlines "${output}")
+list(LENGTH newlines lines)
+if(lines GREATER most_lines)
+    message(FATAL_ERROR "${lines} lines, where ${most_lines} were to be enough. The compiler said:\n${output}")
 endif()

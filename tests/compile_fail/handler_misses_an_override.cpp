@@ -1,4 +1,5 @@
-// expect: the handler does not override handle\(\) for every request of its protocol
+// expect: the handler does not override handle\(\) for every request of its protocol.*Pong
+// lines: 45
 #include <tether/serve.hpp>
 
 struct Ping {

@@ -1,4 +1,5 @@
 // expect: this message type has no to_json
+// lines: 45
 #include <tether/worker.hpp>
 
 struct Ping {

@@ -18,13 +18,39 @@
 
 namespace {
 
+/// Answers with an exception that has a cause.
+struct Raise {
+    static constexpr std::string_view name = "raise";
+    using Response = int;
+    std::string what{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Raise, what)
+
+struct ReturnNonsense {
+    static constexpr std::string_view name = "return_nonsense";
+    using Response = int;
+};
+
+struct Nothing {
+    static constexpr std::string_view name = "nothing";
+    using Response = void;
+};
+
+/// What faulty_worker.py serves.
+struct FaultyProtocol {
+    static constexpr std::string_view name = "test.faulty";
+    static constexpr std::uint32_t version = 1;
+    using Requests = tether::Messages<Raise, ReturnNonsense, Nothing>;
+    using Codec = tether::JsonCodec;
+};
+
 using namespace std::chrono_literals;
 
 const std::string worker_script = TETHER_SOURCE_DIR "/examples/python_worker/worker.py";
 
 tether::WorkerOptions options(tether::Transport transport = tether::Transport::automatic) {
     return {.program = "python3",
-            .arguments = {worker_script},
+            .arguments = {"-B", worker_script},  // no __pycache__ beside the sources
             .transport = transport,
             .output = tether::Output::discard()};
 }
@@ -130,6 +156,40 @@ TEST_CASE("python worker: errors, limits, another protocol", "[python]") {
     } catch (const tether::CallError& error) {
         CHECK(error.code() == tether::errc::protocol_mismatch);
     }
+}
+
+TEST_CASE("python worker: what its handlers do wrong costs that one call", "[python]") {
+    if (!has_python()) return;
+    tether::Worker<FaultyProtocol> worker{
+        {.program = "python3",
+         .arguments = {"-B", TETHER_SOURCE_DIR "/tests/examples/faulty_worker.py"},
+         .output = tether::Output::discard(),
+         .max_message_bytes = 5000}};
+    try {
+        worker.call(Raise{"no such key"});
+        FAIL("no error");
+    } catch (const tether::RemoteError& error) {
+        REQUIRE(error.causes().size() == 2);
+        CHECK(error.remote_code() == "outer");
+        CHECK(error.causes()[1].code == "exception");
+        CHECK(error.causes()[1].message == "ValueError: no such key");
+    }
+    try {
+        worker.call(Raise{std::string(4000, 'x')});
+        FAIL("no error");
+    } catch (const tether::RemoteError& error) {  // cut, since it would not fit into a message
+        CHECK(error.causes()[1].message.starts_with("ValueError: xxx"));
+        CHECK(error.causes()[1].message.size() < 4000);
+    }
+    try {
+        worker.call(ReturnNonsense{});
+        FAIL("no error");
+    } catch (const tether::CallError& error) {
+        CHECK(error.code() == tether::errc::codec);
+        CHECK(std::string{error.what()}.find("return_nonsense") != std::string::npos);
+    }
+    worker.call(Nothing{});
+    CHECK(worker.generation() == 1);
 }
 
 TEST_CASE("python worker: log lines have a severity", "[python]") {

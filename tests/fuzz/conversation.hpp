@@ -18,6 +18,7 @@ namespace tether_fuzz {
 class Conversation {
     using FrameHeader = tether::detail::FrameHeader;
     using FrameType = tether::detail::FrameType;
+    using SideNumbers = tether::detail::SideNumbers;
     using Message = tether_test::Message;
 
 public:
@@ -54,9 +55,12 @@ private:
 
     Message message() {
         Message made;
-        made.type = static_cast<FrameType>(1 + in_.byte() % 5);
+        constexpr int types = 12;  // all but data and abort
+        const auto type = 1 + in_.byte() % types;
+        made.type = static_cast<FrameType>(type < 6 ? type : type + 2);
         made.index = in_.number<std::uint16_t>();
         made.number = ++last_number_;
+        if (is_side_message(made.type)) made.number |= SideNumbers::bit;
         made.timeouts = {in_.byte(), in_.byte()};
         made.payload = text();
         for (auto left = in_.byte() % 4; left != 0; --left) made.blobs.push_back(text());
@@ -124,8 +128,9 @@ private:
             if ((kind & 2) != 0) overwrite(body, 16);  // the number of blobs
         }
         body += in_.text(in_.byte() % 64);
-        auto made = tether_test::frame(static_cast<FrameType>(in_.byte() % 9), in_.byte() % 3,
-                                       1 + in_.byte() % (last_number_ + 2), body);
+        const auto number = 1 + in_.byte() % (last_number_ + 2);
+        auto made = tether_test::frame(static_cast<FrameType>(in_.byte() % 17), in_.byte() % 5,
+                                       (kind & 8) != 0 ? number | SideNumbers::bit : number, body);
         if ((kind & 4) != 0) overwrite(made, 0);  // the size of the body
         bytes += made;
     }

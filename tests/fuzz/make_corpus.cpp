@@ -70,7 +70,10 @@ void frame_reader(const Corpus& corpus) {
     add("too-short", begun(7) + frame(FrameType::data, 0, 7, rest.substr(1)));
     add("over-limit", frame(FrameType::request, more, 1, head(16 * 1024, {1}) + "x"));
     add("sum-overflows", frame(FrameType::request, more, 1, head(1, {~0ULL, 1}) + "x"));
-    add("unknown-type", frame(static_cast<FrameType>(8), 0, 1, head(0, {})));
+    add("unknown-type", frame(static_cast<FrameType>(15), 0, 1, head(0, {})));
+    add("item", encoded({FrameType::item, 1, SideNumbers::bit | 1U, "item", {"blob"}, of_call(7)}));
+    add("item-under-a-request", encoded({FrameType::item, 1, 1, "item", {}, of_call(7)}));
+    add("one-way", encoded({FrameType::request, 1, 1, "post", {}, {}, false, true}));
     // Long enough to be received in place: the limit is 65535, the body more than half the buffer.
     corpus.add("in-place",
                "\xff\xff\x01\x00"s + encoded({FrameType::request, 0, 1, std::string(33000, 'p')}));
@@ -99,6 +102,8 @@ void frames(const Corpus& corpus) {
     corpus.add("hostile-table", seed + "\x07\x03\x02\x01\x02\x03\xc2\x00\x00\x03\x01\x01"s);
     corpus.add("hostile-body",
                seed + "\x02"s + large + "\x09\x07\x04\x05hello\x06\x00\x00\xc1\x00"s);
+    corpus.add("item", seed + "\x00\x05\x01\x00\x05"s + "\x03" + "abc\x01\x02" + "de"s);
+    corpus.add("hostile-item", seed + "\x07\x09\x01\xc6\x00\x05\x00\x08\x00\x00"s);
     corpus.add("data-unknown", seed + "\x07\x00\x05hello\x06\x00\x01"s);
     corpus.add("abort-unknown", seed + "\x07\x00\x00\x07\x00\x01"s);
 }
@@ -107,6 +112,48 @@ Secret secret(char first) {
     Secret made{};
     for (auto& byte : made) byte = first++;
     return made;
+}
+
+/// Scripts as live_script.hpp defines them; below 64, parent_fuzz.cpp does something itself.
+void parent(const Corpus& corpus) {
+    const auto call = "\x00\x00"s;                  // of every kind
+    const auto item = "\x40\x04\x00\x01\x02\x00"s;  // about call 1
+    const auto large = "\x40\x04\x00\x01\xff\x00"s;
+    const auto many = [](const std::string& step, int count) {
+        std::string steps;
+        for (int i = 0; i < count; ++i) steps += step;
+        return steps;
+    };
+    corpus.add("empty", {});
+    corpus.add("items", call + many(item, 5) + many("\x11\x00"s, 5));
+    corpus.add("window-full", call + many(large, 40));
+    corpus.add("window-opened", call + many(large + "\x11\x00"s, 60));
+    corpus.add("progress", call + many("\x40\x04\x03\x01\x02\x00"s, 3) + "\x13\x00"s);
+    corpus.add("questions", call + many("\x40\x04\x04\x01\x02\x00\x12\x00"s, 3));
+    corpus.add("notifications", many("\x40\x04\x05\x00\xff\x00"s, 40));
+    corpus.add("window", call + "\x40\x04\x06\x01\x10\x00\x40\x04\x06\x01\xc1\x00\x00"s);
+    corpus.add("answered", call + item + "\x40\x04\x07\x01\x00\x00"s + item);
+    corpus.add("given-up", call + "\x10\x00"s + many(item, 3) + "\x40\x00\x00\x01\x20"s);
+    corpus.add("large", call + "\x40\x00\x00\x01\x20\x40\x01\x00\x03\x40\x00\x00\x01\x20"s);
+    corpus.add("broken-off", call + many("\x40\x00\x00\x01\x20\x40\x02\x00"s, 3));
+    corpus.add("blobs", call + many("\x40\x04\x00\x01\x02\xff"s, 9));
+}
+
+void worker(const Corpus& corpus) {
+    const auto request = "\x04\x00\x01\x00\x00"s;
+    const auto item = "\x04\x01\x01\x01\x00"s;
+    const auto finish = "\x04\x05\x01\x00\x00"s;
+    corpus.add("empty", "\x00"s);
+    corpus.add("stream", "\x00"s + request + item + item + finish);
+    corpus.add("two", "\x01"s + request + "\x04\x00\x42\x00\x00"s + item + finish +
+                          "\x04\x05\x02\x00\x00"s);
+    corpus.add("subscribed", "\x00\x04\x06\x01\x00\x00"s + request + item + finish);
+    corpus.add("window", "\x00"s + request + "\x04\x04\x01\x20\x00\x04\x04\x01\xc1\x00\x00"s);
+    std::string full = "\x00"s + request;
+    for (int i = 0; i < 50; ++i) full += "\x04\x01\x01\xff\x00"s;
+    corpus.add("window-full", full);
+    corpus.add("answer", "\x00"s + request + item + "\x04\x07\x01\x01\x00"s + finish);
+    corpus.add("one-way", "\x00\x04\x00\x01\x00\x0f"s + item + finish);
 }
 
 void handshake(const Corpus& corpus) {
@@ -241,5 +288,7 @@ int main(int argc, char** argv) {
     handshake({folder, "handshake"});
     control({folder, "control"});
     codec({folder, "codec"});
+    parent({folder, "parent"});
+    worker({folder, "worker"});
     return 0;
 }

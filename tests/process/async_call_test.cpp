@@ -18,6 +18,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <tuple>
 
@@ -363,6 +364,113 @@ TEST_CASE("the handler's allocator, free again before the handler runs", "[proce
     CHECK(total > 0);
     CHECK(eventually([&] { return balance == 0; }));
     CHECK(balance_at_completion >= 0);
+}
+
+// That of a context; takes a mutex whenever it is used or copied.
+struct LockingExecutor {
+    LockingExecutor(asio::io_context& context, std::mutex& the_mutex)
+        : inner(context.get_executor()), mutex(&the_mutex) {}
+    LockingExecutor(const LockingExecutor& other) noexcept
+        : inner(other.inner), mutex(other.mutex) {
+        const std::scoped_lock lock{*mutex};
+    }
+    LockingExecutor& operator=(const LockingExecutor&) = delete;
+    ~LockingExecutor() = default;
+
+    template <class Function>
+    void execute(Function function) const {
+        { const std::scoped_lock lock{*mutex}; }  // the allocator takes it as well
+        asio::post(inner, std::move(function));
+    }
+    [[nodiscard]] asio::execution_context& query(asio::execution::context_t) const noexcept {
+        return inner.context();
+    }
+    [[nodiscard]] LockingExecutor require(asio::execution::blocking_t::never_t) const {
+        return *this;
+    }
+    bool operator==(const LockingExecutor& other) const noexcept { return mutex == other.mutex; }
+
+    asio::io_context::executor_type inner;
+    std::mutex* mutex;
+};
+
+// Takes a mutex for whatever it does.
+template <class T>
+struct LockingAllocator {
+    using value_type = T;
+    explicit LockingAllocator(std::mutex& the_mutex) : mutex(&the_mutex) {}
+    template <class U>
+    LockingAllocator(const LockingAllocator<U>& other) : mutex(other.mutex) {}
+    T* allocate(std::size_t size) {
+        const std::scoped_lock lock{*mutex};
+        return std::allocator<T>{}.allocate(size);
+    }
+    void deallocate(T* pointer, std::size_t size) {
+        const std::scoped_lock lock{*mutex};
+        std::allocator<T>{}.deallocate(pointer, size);
+    }
+    template <class U>
+    bool operator==(const LockingAllocator<U>& other) const {
+        return mutex == other.mutex;
+    }
+    std::mutex* mutex;
+};
+
+// Calls a worker again and again until it is told to stop.
+struct LockingChain {
+    using executor_type = LockingExecutor;
+    using allocator_type = LockingAllocator<void>;
+    struct State {
+        TestWorker& worker;
+        asio::io_context context{};
+        std::mutex mutex{};
+        std::atomic<bool> done{false};
+        std::atomic<int> answers{0};
+        std::atomic<int> ended{0};
+    };
+
+    [[nodiscard]] executor_type get_executor() const { return {state->context, state->mutex}; }
+    [[nodiscard]] allocator_type get_allocator() const { return allocator_type{state->mutex}; }
+    void operator()(std::exception_ptr error) const {
+        if (!error) ++state->answers;
+        if (error || state->done) {
+            ++state->ended;
+        } else {
+            start(*state);
+        }
+    }
+    static void start(State& state) { state.worker.async_call(Nothing{}, LockingChain{&state}); }
+
+    State* state;
+};
+
+// Whichever thread reads the answers of the async calls, it must not wait for that mutex while it
+// holds a lock that the other callers need, nor while they rely on it to read theirs.
+TEST_CASE("a caller may hold a mutex that the executors of other calls take", "[process][async]") {
+    const Census census;
+    TestWorker worker{options_for(each_transport())};
+    LockingChain::State state{worker};
+    const auto kept_busy = asio::make_work_guard(state.context);
+    for (int i = 0; i < 4; ++i) LockingChain::start(state);
+    std::thread runs_context{[&] { state.context.run(); }};
+    std::vector<std::thread> others;
+    for (int i = 0; i < 2; ++i) {
+        others.emplace_back([&] {
+            while (!state.done) worker.call(Nothing{});
+        });
+    }
+    int right = 0;
+    for (std::int64_t i = 0; i < 200; ++i) {
+        const std::scoped_lock lock{state.mutex};
+        right += worker.call(Add{i, 1}) == i + 1;
+    }
+    CHECK(right == 200);
+    CHECK(eventually([&] { return state.answers > 100; }));
+    state.done = true;
+    for (auto& other : others) other.join();
+    CHECK(eventually([&] { return state.ended == 4; }));
+    state.context.stop();
+    runs_context.join();
 }
 
 TEST_CASE("the request is kept until it is sent", "[process][async]") {

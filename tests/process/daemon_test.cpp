@@ -1,5 +1,7 @@
 // A host turns into a daemon while it has workers, and closes every descriptor above 2.
 
+#include <filesystem>
+
 #include "exit_test_support.hpp"
 #include "support/sanitizers.hpp"
 
@@ -17,6 +19,20 @@ constexpr auto named = "this process has closed the descriptors of its workers";
 
 const std::vector<std::string> kinds{"blocking", "stoppable", "future", "callback", "coroutine"};
 
+// Nothing tells the background thread of a loss that comes while it runs; docs/reliability.md says
+// so. Without calls that begin or end it comes to rest.
+[[maybe_unused]] bool background_thread_rests(::pid_t pid) {
+    const auto tasks = "/proc/" + std::to_string(pid) + "/task";
+    for (const auto& task : std::filesystem::directory_iterator{tasks}) {
+        const auto number = std::stoi(task.path().filename());
+        if (name_of(number) != "tether") continue;
+        const auto before = contents(task.path() / "status");  // counts how often it was woken
+        let_pass(50ms);
+        return state_of(number) == 'S' && contents(task.path() / "status") == before;
+    }
+    return false;
+}
+
 // One at a time, so that each has reached its handler.
 void pend_each(Scene& scene, const Host& host, const std::vector<std::string>& which = kinds) {
     host.type("worker\n");
@@ -25,6 +41,9 @@ void pend_each(Scene& scene, const Host& host, const std::vector<std::string>& w
         host.type("pend " + kind + "\n");
         REQUIRE(scene.wait_for("running"));
     }
+#if !defined(TETHER_FORCE_PORTABLE)  // it never rests there, for want of a pidfd
+    CHECK(eventually([&] { return background_thread_rests(host.pid()); }));
+#endif
 }
 
 void check_new_worker(Scene& scene, const Host& host) {
@@ -52,7 +71,7 @@ void check_prompt(Scene& scene, const std::string& what, Milliseconds bound) {
 
 }  // namespace
 
-TEST_CASE("pending calls fail once the host has closed its descriptors", "[F105]") {
+TEST_CASE("pending calls fail once the host has closed its descriptors", "[F105][serial]") {
     const std::string way = GENERATE("range", "loop", "reuse");
     // Each alone as well: no other thread notices it in its place.
     const std::string only = GENERATE("", "blocking", "future", "callback", "coroutine");

@@ -1,5 +1,7 @@
 // What large messages leave in memory is given back when it is not used for some seconds.
 
+#include <tether/detail/os/os.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>

@@ -1,5 +1,10 @@
 // A host that starts itself finds its own program, however it was started.
 
+#include <tether/beside_executable.hpp>
+
+#include <filesystem>
+#include <stdexcept>
+
 #include <link.h>
 
 #include "host_process.hpp"
@@ -106,6 +111,65 @@ TEST_CASE("a host that cannot find its program says what to set", "[F100]") {
     CHECK(answer->find("error the worker could not be started (") == 0);
     CHECK(answer->find("set WorkerOptions::program") != std::string::npos);
     CHECK(host.wait() == "exit 7");
+}
+
+// What beside_executable() finds for the program `command`, which runs in another folder.
+std::string beside(Scene& scene, const std::string& name, std::vector<std::string> wrapper = {}) {
+    wrapper.insert(wrapper.begin(), {"sh", "-c", "cd / && exec \"$0\" \"$@\""});
+    Host host{scene, "debugged", {}, {.wrapper = wrapper}};
+    host.type("beside " + name + "\n");
+    TETHER_TELL_STORY(scene, host);
+    auto answer = scene.wait_for("beside").value_or("nothing");
+    host.close_input();
+    CHECK(host.wait() == "exit 0");
+    return answer;
+}
+
+TEST_CASE("a program beside the executable is found from anywhere", "[F100]") {
+    Scene scene;
+    CHECK(beside(scene, "host") == host_path("host") + ";");
+    const auto folder = std::filesystem::path{TETHER_HOSTS_DIR}.filename().string();
+    CHECK(beside(scene, "../" + folder + "/host") == host_path("host") + ";");
+}
+
+TEST_CASE("a program beside the executable is found through a loader", "[F100]") {
+    if (instrumented || loader().empty()) return;  // sanitizers refuse to be started so
+    Scene scene;
+    CHECK(beside(scene, "host", {loader()}) == host_path("host") + ";");
+}
+
+TEST_CASE("a program beside the executable is found through a link, and when that is gone",
+          "[F100]") {
+    Scene scene;
+    const auto place = scene.path("place");
+    std::filesystem::create_directory(place);
+    std::filesystem::copy_file(host_path("debugged"), place + "/tool");
+    std::filesystem::copy_file(host_path("host"), place + "/lint-worker");
+    std::filesystem::create_symlink(place + "/tool", scene.path("link"));
+    Host host{
+        scene, "debugged", {}, {.wrapper = {"sh", "-c", "exec '" + scene.path("link") + "'"}}};
+    REQUIRE(scene.wait_for("spawned"));
+    host.type("beside lint-worker\n");
+    TETHER_TELL_STORY(scene, host);
+    CHECK(scene.wait_for("beside") == place + "/lint-worker;");
+    std::filesystem::remove(place + "/tool");
+    host.type("beside lint-worker\n");
+    CHECK(scene.wait_for("beside") == place + "/lint-worker;");
+}
+
+TEST_CASE("a program that is not beside the executable is missed by its whole path", "[F100]") {
+    Scene scene;
+    const auto answer = beside(scene, "lint-worker");
+    INFO(answer);
+    CHECK(answer.find("error the worker could not be started (") == 0);
+    CHECK(answer.find(" " + host_path("lint-worker") + ": No such file") != std::string::npos);
+}
+
+TEST_CASE("only a relative path is beside the executable", "[F100]") {
+    for (const auto& name : {std::string{}, std::string{"/bin/sh"}, std::string{"a\0b", 3}}) {
+        CHECK_THROWS_AS(tether::beside_executable(name), std::invalid_argument);
+    }
+    CHECK(tether::beside_executable("./a").ends_with("/a"));
 }
 
 }  // namespace tether_lifetime::executable

@@ -24,6 +24,25 @@ TEST_CASE("a call that is pending at exit is dropped, its handler not invoked", 
     CHECK(scene.count("completed") == 0);
 }
 
+TEST_CASE("a wait for the end and a stop that are pending at exit are dropped", "[exit]") {
+    const std::string pending = GENERATE("async_wait", "async_stop");
+    const std::string context = GENERATE("own", "user");
+    INFO(pending << ", " << context);
+
+    Scene scene;
+    // The handler ignores that it should stop, so that the worker is there until the exit.
+    Host host{scene, "host", {"storage=leaked", "context=" + context, "drain=1000000"}};
+    host.type("async spin\n");
+    REQUIRE(scene.wait_for("running"));
+    host.type(pending + "\n");
+    REQUIRE(scene.wait_count("sent", 2));
+    host.type("end exit\n");
+    CHECK(host.wait() == "exit 7");
+    TETHER_TELL_STORY(scene, host);
+    CHECK(scene.left_after(soon).empty());
+    CHECK(scene.count("ended") == 0);
+}
+
 TEST_CASE("a worker that is destroyed ends its calls", "[exit]") {
     struct Case {
         const char* arguments;

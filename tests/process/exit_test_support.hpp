@@ -4,7 +4,8 @@
 
 namespace tether_lifetime {
 
-// From the moment the host said that it is ending: its status, how long it took, and who was left.
+// From the moment the host said that it is ending: its status, how long it took, and which
+// processes were left.
 inline void check_quick_end(Scene& scene, Host& host, const std::string& status,
                             const std::string& what) {
     REQUIRE(scene.wait_for("ending"));

@@ -1,6 +1,8 @@
 // What a worker sends that was not asked for harms itself only: it is a framing error, whatever it
 // is and however fast it comes, and takes no memory of its parent's.
 
+#include <tether/detail/os/os.hpp>
+
 #include <asio/use_future.hpp>
 
 #include <future>

@@ -46,7 +46,8 @@ TEST_CASE("a worker cannot be used in a forked copy", "[F33]") {
     Scene scene;
     Host host{scene, "forking", {"mode=uses", "storage=" + storage, "way=return"}, options()};
     const auto first = scene.wait_for("first");
-    for (const auto* use : {"call", "async_call", "stop", "kill", "restart", "pid", "state"}) {
+    for (const auto* use : {"call", "async_call", "stop", "async_stop", "async_wait", "kill",
+                            "restart", "pid", "state"}) {
         INFO(use);
         const auto outcome = scene.wait_for(use);
         REQUIRE(outcome);
@@ -110,6 +111,10 @@ TEST_CASE("forks in the middle of calls end well", "[F33]") {
     CHECK(scene.wait_for("last") == *first);
     CHECK(host.wait() == "exit 0");
     CHECK(scene.left_after(soon).empty());
+}
+
+TEST_CASE("streams and subscriptions are inert in a forked copy", "[F33][live]") {
+    CHECK(std::system(TETHER_HOSTS_DIR "/forking_live") == 0);
 }
 
 TEST_CASE("forks of another thread hold up no start and no stop", "[F37]") {

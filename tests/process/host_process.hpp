@@ -62,7 +62,7 @@ inline int number_from_environment(const char* name, int otherwise) {
     return value != nullptr ? std::atoi(value) : otherwise;
 }
 
-// A bound that holds without instrumentation, made right for this build (and for the machine, by
+// A bound that holds without instrumentation, scaled for this build (and for the machine, by
 // TETHER_TEST_SLOWNESS).
 inline Milliseconds within(Milliseconds bound) {
     static const int factor = number_from_environment("TETHER_TEST_SLOWNESS", instrumented ? 8 : 1);
@@ -74,11 +74,11 @@ inline int rounds(int usual) {
     return number_from_environment("TETHER_TEST_ROUNDS", instrumented ? (usual + 4) / 5 : usual);
 }
 
-// What takes milliseconds has happened by then, on a busy machine too, and what was to end by
-// itself has not.
+// By then whatever takes milliseconds has happened, even on a busy machine, and whatever ends by
+// itself later has not.
 inline constexpr Milliseconds soon{20'000};
 
-// For what is only a question of time: nothing here normally takes this long.
+// A limit for waits that normally end much sooner.
 inline constexpr Milliseconds long_time{30'000};
 
 inline Milliseconds since(SteadyClock::time_point start) {
@@ -148,14 +148,19 @@ inline bool wait_readable(int fd, std::chrono::nanoseconds limit) {
     }
 }
 
-// The random moment itself; nothing is waited for.
+// Lets the time pass, without waiting for anything.
 inline void let_pass(std::chrono::nanoseconds time) { wait_readable(-1, time); }
 
 inline Fd pidfd_of(::pid_t pid) { return Fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))}; }
 
+// Nothing for a file that cannot be read, such as one of a process that ends meanwhile.
 inline std::string contents(const std::string& path) {
     std::ifstream file{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
+    try {
+        return {std::istreambuf_iterator<char>{file}, {}};
+    } catch (const std::ios_base::failure&) {
+        return {};
+    }
 }
 
 // The letter in /proc, 'X' when there is no such process.
@@ -171,7 +176,7 @@ inline std::string name_of(::pid_t pid) {
     return text;
 }
 
-// Looks again and again, for what tells nobody when it changes.
+// Polls a condition that sends no notification when it changes.
 template <class Condition>
 bool eventually(Condition condition, Milliseconds limit = long_time) {
     const auto deadline = SteadyClock::now() + limit;
@@ -231,7 +236,7 @@ public:
                 {"XDG_RUNTIME_DIR", ""}};
     }
 
-    // From now on nobody waits at the gate.
+    // From now on no process waits at the gate.
     void open_gate() { gate_ = checked(::open(path("gate").c_str(), O_RDWR | O_CLOEXEC), "gate"); }
     void close_gate() { gate_.reset(); }
 
@@ -303,7 +308,7 @@ public:
         for (int empty_looks = 0;;) {
             auto found = processes();
             std::erase_if(found, [&](::pid_t pid) { return std::ranges::count(spared, pid) != 0; });
-            // What was about to be started by one that was about to end shows at the second look.
+            // The second look finds a process that another one started right before its end.
             empty_looks = found.empty() ? empty_looks + 1 : 0;
             if (empty_looks == 2) return {};
             if (found.empty()) continue;
@@ -498,7 +503,7 @@ private:
     INFO("announced:\n" << (scene).story() << "stderr:\n" << (host).errors()); \
     INFO("alive: " << tether_lifetime::Scene::describe((scene).processes()))
 
-// A measured time, for whoever wants to know how far from the bound it was.
+// Prints a measured time, to show how far from the bound it was.
 inline void print_time(const std::string& what, Milliseconds time) {
     std::printf("%s: %lld ms\n", what.c_str(), static_cast<long long>(time.count()));
 }

@@ -45,6 +45,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process/async_live_handler.hpp"
+#include "process/async_protocol.hpp"
+#include "process/live_protocol.hpp"
 #include "process/support/connection_of_worker.hpp"
 #include "process/support/gate.hpp"
 #include "process/test_protocol.hpp"
@@ -657,6 +660,9 @@ std::optional<int> misbehave_before_serving(int argc, char** argv) {
         while (!gate.wait_open(1min)) {
         }
     }
+    if (mode == "waits") return tether::serve_if_worker<Waiting>(argc, argv);
+    if (mode == "dozes") return tether::serve_if_worker<PlainAsyncHandler>(argc, argv);
+    if (mode == "async") return tether::serve_if_worker<AsyncLiveHandler>(argc, argv);
     if (mode == "other-protocol") {
         return tether::serve_if_worker<ServesNothing<OtherProtocol>>(argc, argv);
     }
@@ -677,8 +683,8 @@ int main(int argc, char** argv) {
     if (const auto exit_code = tether::serve_if_worker<
             Misbehaving, Codecs<CodecProtocol<tether::MessagePackCodec>>,
             Codecs<CodecProtocol<tether::JsonCodec>>, Codecs<CodecProtocol<tether::CborCodec>>,
-            Codecs<CodecProtocol<BackwardsCodec>>, Codecs<DirectProtocol<tether::DirectCodec>>>(
-            argc, argv)) {
+            Codecs<CodecProtocol<BackwardsCodec>>, Codecs<DirectProtocol<tether::DirectCodec>>,
+            LiveHandler>(argc, argv)) {
         if (argument(0) == "throw-and-stay") pause_for_ever();
         return *exit_code;
     }

@@ -361,6 +361,94 @@ TEST_CASE("16 workers write whole lines, each in order", "[process][output][F52]
     for (const auto count : next) CHECK(count == lines);
 }
 
+// What relay shows of `text` on the worker's stderr.
+std::string relayed(tether::RelayOptions relay, const std::string& text) {
+    CapturedStderr captured;
+    {
+        auto options = options_for();
+        options.output = Output::relay(std::move(relay));
+        TestWorker worker{options};
+        worker.call(Print{true, text, 1});
+        worker.stop();
+    }
+    return captured.finish();
+}
+
+TEST_CASE("relayed lines cannot drive the terminal, unless they may", "[process][output]") {
+    const Census census;
+    using namespace std::string_literals;
+    const auto text = "\x1b[31mred\x1b[0m\t10%\r20%\x07\x00\xff\xc3\r\n\xc3\xa9\xe2\x80\xae\n"s;
+    CHECK(relayed({}, text) ==
+          "\\x1b[31mred\\x1b[0m\t10%\\x0d20%\\x07\\x00\\xff\\xc3\n\xc3\xa9\\xe2\\x80\\xae\n");
+    CHECK(relayed({.raw = true}, text) == text);
+}
+
+TEST_CASE("relayed lines name their worker and their severity where asked", "[process][output]") {
+    const Census census;
+    const auto [relay, expected] = GENERATE(table<tether::RelayOptions, std::string>({
+        {{.show_name = true}, "child: plain\nchild: careful\nchild: twice\nchild: detail\n"},
+        {{.show_severity = true}, "plain\nwarning: careful\nwarning: twice\ndebug: detail\n"},
+        {{.prefix = "> ", .show_name = true, .show_severity = true},
+         "> child: plain\n> child: warning: careful\n> child: warning: twice\n"
+         "> child: debug: detail\n"},
+        {{.least_severity = Severity::info}, "plain\ncareful\ntwice\n"},
+        {{.show_severity = true, .least_severity = Severity::warning},
+         "warning: careful\nwarning: twice\n"},
+        {{.least_severity = Severity::error}, ""},
+    }));
+    CapturedStderr captured;
+    {
+        auto options = options_for(each_transport());
+        options.output = Output::relay(relay);
+        TestWorker worker{options};
+        worker.call(Print{true, "plain\n", 1});
+        worker.call(Log{static_cast<int>(Severity::warning), "careful\ntwice"});
+        worker.call(Log{static_cast<int>(Severity::debug), "detail"});
+        const auto error = error_of([&] { worker.call(Exit{3, ""}); });
+        REQUIRE(error.report() != nullptr);
+        CHECK(error.report()->stderr_tail == "plain\ncareful\ntwice\ndetail\n");
+    }
+    CHECK(captured.finish() == expected);
+}
+
+TEST_CASE("a long line stays one line, with one severity and whole characters",
+          "[process][output]") {
+    const Census census;
+    std::string text{"x"};  // so that no power of two ends a character
+    for (int i = 0; i < 100'000; ++i) text += "\xe2\x82\xac";
+    SECTION("relayed") {
+        const bool shown = GENERATE(true, false);
+        CapturedStderr captured;
+        {
+            auto options = options_for();
+            options.output =
+                Output::relay({.show_severity = true,
+                               .least_severity = shown ? Severity::warning : Severity::error});
+            TestWorker worker{options};
+            worker.call(Log{static_cast<int>(Severity::warning), text});
+            worker.stop();
+        }
+        CHECK((captured.finish() == (shown ? "warning: " + text + "\n" : "")));
+    }
+    SECTION("given to a callback") {
+        Records records;
+        auto options = options_for();
+        options.output = records.output();
+        TestWorker worker{options};
+        worker.call(Log{static_cast<int>(Severity::warning), text});
+        worker.stop();
+        std::string all;
+        for (const auto& record : records.all()) {
+            CHECK(record.source == LogSource::log);
+            CHECK(record.severity == Severity::warning);
+            CHECK((static_cast<unsigned char>(record.text.front()) & 0xc0U) != 0x80);
+            all += record.text;
+        }
+        CHECK(records.all().size() > 1);
+        CHECK((all == text));
+    }
+}
+
 TEST_CASE("protocol bytes printed by the worker are output, not protocol",
           "[process][output][F18]") {
     const Census census;

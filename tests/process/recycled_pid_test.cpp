@@ -1,5 +1,7 @@
 // A number that belonged to a child may belong to a stranger by now.
 
+#include <tether/detail/os/os.hpp>
+
 #include <fstream>
 
 #include <sys/wait.h>

@@ -55,8 +55,8 @@ struct Count {
     using Response = std::int64_t;
 };
 
-/// Tells `gate` that it runs, and then does nothing until the gate opens. Tells it, too, when it is
-/// asked to stop, and ends then if it heeds that. Answers whether it was asked to stop.
+/// Tells `gate` that it runs, and then does nothing until the gate opens. Also tells `gate` when it
+/// is asked to stop, and ends then if it heeds that. Answers whether it was asked to stop.
 struct Await {
     static constexpr std::string_view name = "await";
     using Response = bool;

@@ -1,6 +1,6 @@
 #pragma once
 
-// What Asio has moved out of its experimental namespace, wherever this version has it:
+// What Asio has moved out of its experimental namespace, from wherever this version has it:
 // `moved::as_tuple`, `moved::deferred`.
 
 #include <asio/version.hpp>

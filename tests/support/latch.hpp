@@ -8,7 +8,7 @@
 
 namespace tether_test {
 
-/// Longer than anything takes that works.
+/// Longer than anything that works takes.
 inline constexpr std::chrono::seconds patience{30};
 
 /// A number that threads change and wait for.
@@ -28,7 +28,7 @@ public:
         const std::scoped_lock lock{mutex_};
         return value_;
     }
-    /// False: it did not come to that in time, or `stop` was requested.
+    /// False: the number was not reached in time, or `stop` was requested.
     [[nodiscard]] bool wait_for(int value, std::stop_token stop = {}) const {
         std::unique_lock lock{mutex_};
         return changed_.wait_for(lock, std::move(stop), patience, [&] { return value_ >= value; });

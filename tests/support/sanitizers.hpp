@@ -1,9 +1,8 @@
 #pragma once
 
-// TETHER_TEST_SANITIZED: a sanitizer owns the memory allocator and the address space, and
-// allocations that cannot be had end the program.
-// TETHER_TEST_TSAN: the thread sanitizer, which has a thread of its own, bears no threads in a
-// forked copy, nor that code is unloaded.
+// TETHER_TEST_SANITIZED: a sanitizer owns the memory allocator and the address space, and an
+// allocation that fails ends the program. TETHER_TEST_TSAN: the thread sanitizer has a thread of
+// its own, and supports neither threads in a forked copy nor the unloading of code.
 
 #if defined(__SANITIZE_THREAD__)
 #define TETHER_TEST_TSAN 1

@@ -27,13 +27,14 @@ struct Message {
     std::vector<std::string> blobs{};
     tether::detail::Timeouts timeouts{};
     bool logged = false;
+    bool one_way = false;
 
     friend bool operator==(const Message&, const Message&) = default;
 };
 
 inline Message copy_of(const tether::detail::IncomingMessage& message) {
     Message copy{message.type, message.index,    message.number, std::string{message.payload},
-                 {},           message.timeouts, message.logged};
+                 {},           message.timeouts, message.logged, message.one_way};
     for (const auto& blob : message.blobs) copy.blobs.emplace_back(blob.view());
     return copy;
 }
@@ -41,6 +42,7 @@ inline Message copy_of(const tether::detail::IncomingMessage& message) {
 /// A message on its way out together with the blobs that it points to.
 struct Parcel {
     explicit Parcel(const Message& source) {
+        using tether::detail::FrameHeader;
         outgoing.payload() += source.payload;
         blobs.reserve(source.blobs.size());
         for (const auto& blob : source.blobs) {
@@ -48,7 +50,8 @@ struct Parcel {
         }
         outgoing.seal();
         outgoing.open(source.type, source.index, source.number, source.timeouts,
-                      source.logged ? tether::detail::FrameHeader::logged : std::uint8_t{0});
+                      static_cast<std::uint8_t>((source.logged ? FrameHeader::logged : 0) |
+                                                (source.one_way ? FrameHeader::one_way : 0)));
     }
     Parcel(const Parcel&) = delete;
     Parcel& operator=(const Parcel&) = delete;

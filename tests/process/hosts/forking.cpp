@@ -1,5 +1,7 @@
 // A host that forks without exec: what the copy may and may not do with a worker.
 
+#include <asio/use_future.hpp>
+
 #include <atomic>
 #include <optional>
 
@@ -34,6 +36,14 @@ void try_everything(AskWorker& worker) {
         return "sent";
     });
     announce_outcome("stop", [&] { return worker.stop(), "stopped"; });
+    announce_outcome("async_stop", [&] {
+        worker.async_stop([](std::exception_ptr, std::optional<tether::ExitStatus>) {});
+        return "sent";
+    });
+    announce_outcome("async_wait", [&] {
+        worker.async_wait([](std::exception_ptr, const tether::ExitReport&) {});
+        return "sent";
+    });
     announce_outcome("kill", [&] { return worker.kill(), "killed"; });
     announce_outcome("restart", [&] { return worker.restart(), "restarted"; });
     announce_outcome("pid", [&] { return std::to_string(worker.pid()); });

@@ -168,6 +168,14 @@ private:
         } else if (command == "stop") {
             announce("stopping");
             announce_outcome("stopped", [&] { return describe(worker_->stop()); });
+        } else if (command == "async_stop") {
+            worker_->async_stop(
+                [](std::exception_ptr, std::optional<tether::ExitStatus>) { announce("ended"); });
+            announce("sent");
+        } else if (command == "async_wait") {
+            worker_->async_wait(
+                [](std::exception_ptr, const tether::ExitReport&) { announce("ended"); });
+            announce("sent");
         } else if (command == "kill") {
             worker_->kill();
             announce("killed");

@@ -4,6 +4,7 @@
 #include <array>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -85,6 +86,99 @@ TEST_CASE("the outcome may be unknown besides the cause", "[F59]") {
         if (cause != errc::outcome_unknown) CHECK(make_error_code(cause) != errc::outcome_unknown);
         CHECK(contains(code.message(), "may have taken effect"));
         CHECK_FALSE(contains(make_error_code(cause).message(), "may have taken effect"));
+    }
+}
+
+TEST_CASE("an error tells its one cause, and whether its outcome is unknown", "[F59]") {
+    for (const auto cause : all) {
+        const CallError known{cause, "text"};
+        CHECK(known.cause() == cause);
+        CHECK(known.outcome_unknown() == (cause == errc::outcome_unknown));
+        const CallError open{unknown(cause), "text"};
+        CHECK(open.cause() == cause);
+        CHECK(open.outcome_unknown());
+    }
+    const RemoteError remote{"text", {{"code", "message"}}};
+    CHECK(remote.cause() == errc::handler);
+    CHECK_FALSE(remote.outcome_unknown());
+}
+
+namespace {
+
+/// What a user writes: no default, so that the compiler tells of a cause that is missing.
+const char* advice(errc cause) {
+    switch (cause) {
+        case errc::timeout:
+        case errc::start_timeout:
+            return "be patient";
+        case errc::cancelled:
+        case errc::stopped:
+            return "as you wish";
+        case errc::worker_exited:
+        case errc::worker_killed:
+        case errc::worker_stuck:
+            return "see the report";
+        case errc::start_failed:
+        case errc::protocol_mismatch:
+        case errc::hook_missing:
+        case errc::outcome_unknown:
+        case errc::restart_budget_spent:
+        case errc::framing:
+        case errc::message_too_large:
+        case errc::codec:
+        case errc::handler:
+        case errc::queue_full:
+        case errc::would_deadlock:
+        case errc::forked:
+            return "mend it";
+    }
+    return "none";
+}
+
+}  // namespace
+
+TEST_CASE("a cause is fit for a switch") {
+    CHECK(advice(CallError{unknown(errc::worker_killed), ""}.cause()) ==
+          std::string{"see the report"});
+    for (const auto cause : all) CHECK(advice(CallError{cause, ""}.cause()) != std::string{"none"});
+}
+
+TEST_CASE("the error within an exception_ptr is found without a rethrow by the user") {
+    static_assert(noexcept(tether::error_of(std::declval<const std::exception_ptr&>())));
+    const std::exception_ptr success;
+    CHECK(tether::error_of(success) == nullptr);
+    const auto other = std::make_exception_ptr(std::runtime_error{"another"});
+    CHECK(tether::error_of(other) == nullptr);
+    const auto number = std::make_exception_ptr(7);
+    CHECK(tether::error_of(number) == nullptr);
+
+    for (const auto cause : all) {
+        const auto failure = std::make_exception_ptr(CallError{unknown(cause), "text"});
+        const auto* const error = tether::error_of(failure);
+        REQUIRE(error != nullptr);
+        CHECK(error->cause() == cause);
+        CHECK(error->outcome_unknown());
+    }
+}
+
+TEST_CASE("the error found is the exception's own, and lives as long as that") {
+    const CallError* error = nullptr;
+    std::exception_ptr copy;
+    {
+        const auto failure = std::make_exception_ptr(RemoteError{"text", {{"code", "message"}}});
+        error = tether::error_of(failure);
+        copy = failure;
+    }
+    REQUIRE(error != nullptr);
+    CHECK(tether::error_of(copy) == error);
+    CHECK(error->what() == std::string{"text"});
+    const auto* const remote = dynamic_cast<const RemoteError*>(error);
+    REQUIRE(remote != nullptr);
+    CHECK(remote->remote_code() == "code");
+    try {
+        std::rethrow_exception(copy);
+    } catch (const CallError& caught) {
+        CHECK(&caught == error);
     }
 }
 

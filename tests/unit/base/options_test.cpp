@@ -119,6 +119,7 @@ TEST_CASE("options that contradict each other are named") {
     using tether_test::contains;
     CHECK(contains(refusal_after([](auto& o) { o.concurrency = 0; }), "concurrency"));
     CHECK(contains(refusal_after([](auto& o) { o.concurrency = 1025; }), "concurrency"));
+    CHECK(contains(refusal_after([](auto& o) { o.calls_in_work = 4097; }), "calls_in_work"));
     CHECK(contains(refusal_after([](auto& o) { o.max_message_bytes = 0; }), "max_message_bytes"));
     CHECK(
         contains(refusal_after([](auto& o) { o.max_message_bytes = 4095; }), "max_message_bytes"));

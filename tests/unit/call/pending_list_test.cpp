@@ -32,8 +32,8 @@ TEST_CASE("what is pending is dropped with its context") {
     std::shared_ptr<PendingList> list;
     {
         asio::io_context context;
-        list = PendingService::list_of(context);
-        CHECK(list == PendingService::list_of(context));
+        list = PendingList::of(context);
+        CHECK(list == PendingList::of(context));
         CHECK(list->add(pending));
         CHECK(list->add(removed));
         CHECK(list->add(gone));
@@ -69,11 +69,11 @@ TEST_CASE("each context has a list of its own") {
     asio::io_context other;
     {
         asio::io_context context;
-        CHECK(PendingService::list_of(context) != PendingService::list_of(other));
-        PendingService::list_of(other)->add(entry);
+        CHECK(PendingList::of(context) != PendingList::of(other));
+        PendingList::of(other)->add(entry);
     }
     CHECK(drops == 0);
-    PendingService::list_of(other)->remove(entry.get());
+    PendingList::of(other)->remove(entry.get());
 }
 
 TEST_CASE("dropping may remove itself and others") {

@@ -2,6 +2,7 @@
 #include <tether/worker.hpp>
 
 #include <asio/io_context.hpp>
+#include <asio/use_future.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -491,6 +492,23 @@ TEST_CASE("what a handler logs reaches the output's callback") {
     CHECK(lines[0].source == tether::LogSource::log);
     CHECK(lines[1].text == "two");
     CHECK(lines[2].text == "three");
+}
+
+TEST_CASE_METHOD(FreshStage, "an output callback may stop its own worker", "[loopback]") {
+    std::atomic<bool> returned{false};
+    Worker* talker = nullptr;
+    tether::WorkerOptions options;
+    options.stop = {std::chrono::milliseconds{20}, std::chrono::milliseconds{20}};
+    options.output = tether::Output::to([&](const tether::LogRecord&) {
+        if (talker == nullptr) return;
+        std::exchange(talker, nullptr)->stop();
+        returned = true;
+    });
+    Worker worker{options};
+    talker = &worker;
+    CHECK_THROWS_AS(worker.call(Log{"one"}), tether::CallError);
+    while (!returned) std::this_thread::yield();
+    CHECK(worker.state() == WorkerState::stopped);
 }
 
 TEST_CASE_METHOD(FreshStage, "options that contradict each other are refused at once") {

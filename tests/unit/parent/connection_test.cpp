@@ -6,7 +6,10 @@
 #include <chrono>
 #include <cstddef>
 #include <ctime>
+#include <functional>
+#include <future>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -17,6 +20,7 @@
 #include "support/catch.hpp"
 #include "support/text.hpp"
 #include "support/wire.hpp"
+#include "unit/parent/connection_support.hpp"
 
 namespace connection_test {
 
@@ -25,108 +29,6 @@ using namespace tether::detail;
 using tether::errc;
 using tether_test::contains;
 using tether_test::encoded;
-
-const ProtocolId protocol{"test", 1, 2};
-
-/// Notes what it is told, and does nothing about it.
-class Owner final : public ConnectionOwner {
-public:
-    void watch_input() override {
-        ++input_watches;
-        if (watched_fd == -1) return;
-        was_blocking_when_watched = (::fcntl(watched_fd, F_GETFL) & O_NONBLOCK) == 0;
-        set_non_blocking(watched_fd, "watched");  // as a reactor does
-    }
-    void watch_room() override { ++room_watches; }
-    void unwatch_connection() override { ++unwatched; }
-    void watch_deadline(TimePoint when) override { deadline = when; }
-    [[nodiscard]] bool on_background_thread() const noexcept override { return in_background; }
-    void let_others_run() override { ++flushes; }
-    bool on_given_up(std::uint64_t number, errc) override {
-        given_up.push_back(number);
-        return true;
-    }
-    void on_error_answer(const ErrorAnswer& answer) override { causes.push_back(answer.cause); }
-    std::shared_ptr<OutputSource> output() override { return nullptr; }
-    void on_drained() override { ++drained; }
-    void on_lost(const std::string& text) override { lost.push_back(text); }
-    void on_violation(errc, const std::string& text) override { violations.push_back(text); }
-
-    bool in_background = false;
-    int flushes = 0;  // that are due
-    int input_watches = 0;
-    int room_watches = 0;
-    int unwatched = 0;
-    int watched_fd = -1;
-    bool was_blocking_when_watched = false;
-    int drained = 0;
-    TimePoint deadline{};
-    std::vector<std::uint64_t> given_up{};
-    std::vector<errc> causes{};
-    std::vector<std::string> lost{};
-    std::vector<std::string> violations{};
-};
-
-/// A call that nobody's thread waits for.
-class Waiting final : public Call {
-public:
-    explicit Waiting(tether::Duration run_timeout = tether::no_timeout) {
-        info = {"ask", 0, false, Clock::now(), TimePoint::max(), run_timeout};
-        message.seal();
-    }
-    explicit Waiting(const std::string& payload) {
-        info = {"ask", 0, false, Clock::now(), TimePoint::max(), tether::no_timeout};
-        message.payload() += payload;
-        message.seal();
-    }
-    tether::detail::Waiter on_settled() noexcept override { return nullptr; }
-    [[nodiscard]] bool is_async() const noexcept override { return true; }
-    [[nodiscard]] std::string error() const { return outcome.error ? outcome.error->what() : ""; }
-};
-
-class Fixture {
-public:
-    explicit Fixture(tether::Duration spin = {}) {
-        auto pair = make_socket_pair("test");
-        worker_ = std::move(pair.second);
-        connection_ =
-            std::make_unique<Connection>(owner, std::move(pair.first), 1 << 20,
-                                         Connection::Identity{"x", 7, protocol, {}}, spin);
-        std::string greeting;
-        Greeting{{}, protocol}.append_to(greeting);
-        say({FrameType::welcome, 0, 0, greeting});
-        connection_->read_available();
-    }
-
-    Connection* operator->() noexcept { return connection_.get(); }
-
-    void say(const tether_test::Message& message) {
-        const auto bytes = encoded(message);
-        const ConstBuffer buffer{bytes.data(), bytes.size()};
-        REQUIRE(send_some(worker_.get(), {&buffer, 1}) ==
-                static_cast<std::ptrdiff_t>(bytes.size()));
-    }
-    void answer(const Call& call, FrameType type = FrameType::response, std::string payload = {}) {
-        say({type, 0, call.number, std::move(payload)});
-        connection_->read_available();
-    }
-    /// How many bytes have arrived at the worker since the last time.
-    std::ptrdiff_t heard() {
-        std::array<char, 65536> bytes{};
-        return std::max<std::ptrdiff_t>(
-            ::recv(worker_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT), 0);
-    }
-    void hang_up() {
-        worker_.reset();
-        connection_->read_available();
-    }
-
-    Owner owner{};
-
-private:
-    Descriptor worker_;
-    std::unique_ptr<Connection> connection_;
-};
 
 TEST_CASE("whoever takes the connection from the reactor may wait in a receive again") {
     Fixture connection;
@@ -368,6 +270,145 @@ TEST_CASE("what no worker sends is a violation", "[F16]") {
     connection->read_available();
     REQUIRE(connection.owner.violations.size() == 1);
     CHECK(contains(connection.owner.violations[0], "99"));
+}
+
+// --- Completion of async calls
+
+/// An async call that keeps itself alive, and calls `user` where the user's code would run: when it
+/// is completed, and when it is destroyed.
+class SelfOwned final : public Call, public std::enable_shared_from_this<SelfOwned> {
+public:
+    explicit SelfOwned(std::function<void()> user) : user_(std::move(user)) {
+        info = {"ask", 0, false, Clock::now(), TimePoint::max(), tether::no_timeout};
+        message.seal();
+    }
+    ~SelfOwned() override { user_(); }
+    tether::detail::Waiter on_settled() noexcept override {
+        user_();
+        self_.reset();
+        return nullptr;
+    }
+    [[nodiscard]] bool is_async() const noexcept override { return true; }
+    [[nodiscard]] std::shared_ptr<Call> keep_alive() override { return shared_from_this(); }
+    void hold() { self_ = shared_from_this(); }
+
+private:
+    std::function<void()> user_;
+    std::shared_ptr<SelfOwned> self_;
+};
+
+TEST_CASE("no lock is held where an async call is completed or destroyed") {
+    Fixture connection;
+    std::vector<std::future<void>> others;
+    int completed = 0;
+    int blocked = 0;
+    // What another thread of the user's may be doing at that moment.
+    const auto use_on_another_thread = [&] {
+        ++completed;
+        others.push_back(std::async(std::launch::async, [&] {
+            connection->cancel(1000, false);
+            connection->read_available();
+        }));
+        if (others.back().wait_for(10s) != std::future_status::ready) ++blocked;
+    };
+    const auto submit = [&](Clock::duration time, tether::Duration run_timeout) {
+        const auto call = std::make_shared<SelfOwned>(use_on_another_thread);
+        call->info.deadline = deadline_after(Clock::now(), time);
+        call->info.run_timeout = run_timeout;
+        call->hold();
+        return connection->submit(*call);
+    };
+    const auto number = submit(1h, 50ms);
+    const bool in_background = GENERATE(true, false);
+    connection.owner.in_background = in_background;
+
+    SECTION("by an answer") {
+        connection.say({FrameType::response, 0, number, {}});
+        connection->read_available();
+    }
+    SECTION("by an answer that the reactor reports") {
+        connection.say({FrameType::response, 0, number, {}});
+        connection->on_input();
+    }
+    SECTION("by a cancellation") { connection->cancel(number, false); }
+    SECTION("by its deadline") {
+        const auto due = submit(1ms, tether::no_timeout);
+        while (connection->is_pending(due)) connection->on_deadline();
+        connection->on_others_ran();
+        CHECK(completed == 2);
+        completed = 0;
+        connection->cancel(number, false);
+    }
+    SECTION("by its run timeout") { connection->on_overrun(number); }
+    SECTION("because the worker is stopped") { connection->stop({}); }
+    SECTION("because the worker has ended") {
+        connection->finish(errc::worker_exited, {}, std::make_shared<tether::ExitReport>());
+    }
+    SECTION("by an answer that was not sent") {
+        connection->recover(encoded({FrameType::response, 0, number, {}}));
+    }
+    CHECK_FALSE(connection->is_pending(number));
+    CHECK(completed == (in_background ? 2 : 0));  // another thread may hold locks of the user's
+    connection->on_others_ran();
+    CHECK(completed == 2);
+    CHECK(blocked == 0);
+}
+
+// An executor may block on a mutex of the user's, whose holder waits for this connection.
+TEST_CASE("a blocked caller leaves other completions to the background thread") {
+    Fixture connection;
+    std::mutex users;
+    int completed = 0;
+    const auto async = std::make_shared<SelfOwned>([&] {
+        const std::scoped_lock lock{users};
+        ++completed;
+    });
+    async->hold();
+    connection->submit(*async);
+    std::array<BlockingCall, 2> calls;
+    for (auto& call : calls) {
+        call.info = {"ask", 0, false, Clock::now(), Clock::now() + 60s, tether::no_timeout};
+        call.message.seal();
+        connection->submit(call);
+    }
+    std::thread other{[&] { connection->wait(calls[0]); }};
+    {
+        const std::scoped_lock lock{users};
+        connection.say({FrameType::response, 0, async->number, {}});
+        connection.say({FrameType::response, 0, calls[1].number, {}});
+        connection->wait(calls[1]);
+    }
+    CHECK_FALSE(calls[1].outcome.error);
+    connection.say({FrameType::response, 0, calls[0].number, {}});
+    other.join();
+    CHECK_FALSE(calls[0].outcome.error);
+    CHECK(completed == 0);
+    CHECK(connection.owner.flushes == 1);
+
+    connection->on_others_ran();
+
+    CHECK(completed == 1);
+}
+
+TEST_CASE("completions can be postponed until the owner has released its locks") {
+    Fixture connection;
+    int completed = 0;
+    const auto async = std::make_shared<SelfOwned>([&] { ++completed; });
+    async->hold();
+    connection->submit(*async);
+    {
+        const Connection::Postponed outer{*connection.operator->()};
+        {
+            const Connection::Postponed inner{*connection.operator->()};
+            connection->stop({});
+            CHECK(async->settled);
+        }
+        connection->on_others_ran();
+        CHECK(completed == 0);
+    }
+    CHECK(connection.owner.flushes == 1);
+    connection->on_others_ran();
+    CHECK(completed == 1);
 }
 
 }  // namespace connection_test

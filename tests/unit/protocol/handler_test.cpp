@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/plain_call_control.hpp"
 #include "support/text.hpp"
 
 namespace handler_test {
@@ -107,7 +108,7 @@ static_assert(!std::is_move_constructible_v<TestHandler>);
 static_assert(!std::is_copy_constructible_v<CallContext<Upper>>);
 static_assert(check_handler<TestHandler>());
 
-struct Control final : CallControl {
+struct Control final : tether_test::PlainCallControl {
     std::uint64_t id() const noexcept override { return 17; }
     bool stop_requested() const noexcept override { return stop; }
     std::stop_token stop_token() override { return source.get_token(); }

@@ -292,7 +292,7 @@ TEST_CASE("each malformation has its sentence", "[F15]") {
     std::vector<std::uint64_t> too_many(MessageHead::max_blobs + 1, 0);
     const std::vector<std::pair<std::string, std::string>> cases{
         {frame(static_cast<FrameType>(0), 0, 1, good_head), "unknown frame type"},
-        {frame(static_cast<FrameType>(8), 0, 1, good_head), "unknown frame type"},
+        {frame(static_cast<FrameType>(15), 0, 1, good_head), "unknown frame type"},
         {frame(static_cast<FrameType>(255), 0, 1, good_head), "unknown frame type"},
         {frame(FrameType::request, 2, 1, good_head), "unknown frame flags"},
         {frame(FrameType::request, 0x81, 1, good_head), "unknown frame flags"},
@@ -504,14 +504,35 @@ TEST_CASE("the oldest message that is still coming is known") {
 
 /// Takes number 1, discards 2, refuses all others.
 struct OneTwo final : Doorkeeper {
-    Verdict judge(const FrameHeader& header) override {
+    Verdict judge(const FrameHeader& header, std::uint64_t) override {
         ++judged;
         return header.number == 1   ? Verdict::take
                : header.number == 2 ? Verdict::discard
                                     : Verdict::refuse;
     }
+    void broken_off(FrameType, std::uint64_t call) override { broken.push_back(call); }
     int judged = 0;
+    std::vector<std::uint64_t> broken{};
 };
+
+TEST_CASE("the doorkeeper learns what is broken off", "[live]") {
+    OneTwo door;
+    Receiver receiver{std::uint64_t{1} << 20};
+    receiver.reader().set_doorkeeper(door);
+    receiver.feed(frame(FrameType::response, more, 1, head(9, {}, of_call(7)) + "x"));
+    CHECK(receiver.reader().open_messages() == 1);
+    receiver.feed(frame(FrameType::abort, 0, 1, {}));
+    CHECK(door.broken == std::vector<std::uint64_t>{7});
+    CHECK(receiver.reader().open_messages() == 0);
+}
+
+TEST_CASE("a side message has a number of its own", "[live]") {
+    Receiver receiver;
+    receiver.feed(encoded({FrameType::item, 0, SideNumbers::bit | 1U, "1", {}, of_call(1)}));
+    CHECK(receiver.messages.size() == 1);
+    CHECK_THROWS_AS(receiver.feed(encoded({FrameType::item, 0, 2, "1", {}, of_call(1)})),
+                    FramingError);
+}
 
 TEST_CASE("what is not wanted has no storage, and what was not asked for ends the connection",
           "[F111]") {

@@ -108,6 +108,7 @@ TEST_CASE("a bootstrap is read as it was written") {
     only_one.limits.nice = 7;
     only_one.spin_us = 15;
     only_one.depth = 3;
+    only_one.calls_in_work = 77;
     only_one.spares_sessions = only_one.has_alarm = true;
     const auto flags = Bootstrap::decode(only_one.encode());
     REQUIRE(flags);
@@ -118,6 +119,8 @@ TEST_CASE("a bootstrap is read as it was written") {
     CHECK(flags->limits == only_one.limits);
     CHECK(flags->spin_us == 15);
     CHECK(flags->depth == 3);
+    CHECK(flags->calls_in_work == 77);
+    CHECK(flags->slots() == 77);
     CHECK(flags->spares_sessions);
     CHECK(flags->has_alarm);
 }

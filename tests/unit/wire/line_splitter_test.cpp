@@ -106,6 +106,42 @@ TEST_CASE("a line that ends with its stream is ended, at whatever length", "[F47
     }
 }
 
+TEST_CASE("pieces of a long line are whole characters", "[F47]") {
+    for (const auto* character : {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x99\x82"}) {
+        for (std::size_t shift = 0; shift < 4; ++shift) {
+            LineSplitter splitter;
+            std::string text(shift, 'x');
+            while (text.size() < 2 * LineSplitter::max_line) text += character;
+            std::string received;
+            const auto visit = [&](std::string_view piece, bool) {
+                if (cut_character(piece) != 0) FAIL("a character is cut");
+                received += piece;
+            };
+            std::string_view rest{text};
+            for (; rest.size() > 1000; rest.remove_prefix(1000)) {
+                splitter.feed(rest.substr(0, 1000), visit);
+            }
+            splitter.feed(rest, visit);
+            splitter.finish(visit);
+            CHECK((received == text));
+        }
+    }
+}
+
+TEST_CASE("only the begin of a character counts as cut") {
+    CHECK(cut_character("") == 0);
+    CHECK(cut_character("a") == 0);
+    CHECK(cut_character("a\xc3") == 1);
+    CHECK(cut_character("\xe2") == 1);
+    CHECK(cut_character("\xe2\x82") == 2);
+    CHECK(cut_character("\xf0\x9f\x99") == 3);
+    CHECK(cut_character("\xf0\x9f\x99\x82") == 0);
+    CHECK(cut_character("\xc3\xa9") == 0);
+    for (const auto* none : {"\x82", "\x82\x82\x82\x82", "\xff", "\xc0", "\xf5", "\xe2\x82\xac"}) {
+        CHECK(cut_character(none) == 0);
+    }
+}
+
 TEST_CASE("random lines, random cuts") {
     std::minstd_rand random{99};
     for (int round = 0; round < 200; ++round) {

@@ -6,6 +6,7 @@
 #include <tether/detail/wire/frame.hpp>
 #include <tether/detail/wire/greeting.hpp>
 #include <tether/detail/wire/outgoing_message.hpp>
+#include <tether/detail/wire/stored_message.hpp>
 #include <tether/protocol.hpp>
 
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include <string_view>
 
 #include "../../../examples/python_worker/greet_protocol.hpp"
+#include "../../../examples/python_worker/translate_protocol.hpp"
 #include "support/catch.hpp"
 #include "support/wire.hpp"
 
@@ -109,6 +111,21 @@ std::string error_frame() {
     return frame_of(message, FrameType::error, 0, 2);
 }
 
+std::string item_frame() {
+    OutgoingMessage message;
+    encode_payload<TranslateProtocol::Codec>(std::string{"S"}, message.payload(), message.blobs());
+    CHECK(window_cost(message) == 43);
+    return frame_of(message, FrameType::item, message_index<TranslateProtocol, Translate>,
+                    SideNumbers{}.next(), of_call(5));
+}
+
+std::string window_frame() {
+    OutgoingMessage message;
+    append_window(message.payload(), 1'048'600);
+    return frame_of(message, FrameType::window, message_index<TranslateProtocol, Translate>,
+                    SideNumbers{}.next(), of_call(5));
+}
+
 std::string abort_frame() {
     std::string bytes(FrameHeader::size, '\0');
     FrameHeader{0, FrameType::abort, 0, 0, 4}.store(bytes.data());
@@ -148,6 +165,8 @@ TEST_CASE("wire example: the page shows what is sent", "[wire]") {
         {"first", first.substr(0, OutgoingMessage::prefix)},
         {"data", second.substr(0, FrameHeader::size)},
         {"abort", abort_frame()},
+        {"item", item_frame()},
+        {"window", window_frame()},
     };
     const auto dumps = dumps_of_page();
     CHECK(dumps.size() == expected.size());
@@ -162,7 +181,9 @@ TEST_CASE("wire example: the fingerprint", "[wire]") {
     std::ifstream page{TETHER_SOURCE_DIR "/docs/wire-protocol.md"};
     std::ostringstream text;
     text << page.rdbuf();
-    std::ostringstream value;
-    value << "`0x" << std::hex << fingerprint<GreetProtocol>() << '`';
-    CHECK(text.str().find(value.str()) != std::string::npos);
+    for (const auto value : {fingerprint<GreetProtocol>(), fingerprint<TranslateProtocol>()}) {
+        std::ostringstream hex;
+        hex << "`0x" << std::hex << value << '`';
+        CHECK(text.str().find(hex.str()) != std::string::npos);
+    }
 }

@@ -1,5 +1,6 @@
 // The worker's side of the connection, on a thread: this file speaks to it frame by frame.
-#include <tether/detail/worker/service.hpp>
+#include <tether/detail/worker/guard.hpp>
+#include <tether/detail/worker/service_coroutines.hpp>
 
 #include <chrono>
 #include <condition_variable>

@@ -19,6 +19,7 @@
 #include <tether/detail/os/os.hpp>
 #include <tether/detail/os/watches.hpp>
 
+#include <asio/any_io_executor.hpp>
 #include <asio/execution_context.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
@@ -96,6 +97,7 @@ public:
     }
 
     asio::io_context& context() noexcept { return context_; }
+    [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
     // With the thread running, whether or not there is a worker.
     asio::io_context::executor_type started_executor() {
         const std::scoped_lock lock{mutex_};
@@ -191,12 +193,16 @@ private:
         find_reactor(lowest);
     }
 
-    // Its number is `lowest` or above.
+    // Its number is `lowest` or above, unless another thread has let go of one in that moment, such
+    // as the substitute of the runtime before, which reads files of the system.
     void find_reactor(int lowest) {
         try {
             const WakeUp watched;
             WatchedDescriptor watch{context_, watched.fd()};
             reactor_ = ReactorDescriptor::find(watched.fd(), lowest, watched.fd() + 64);
+            if (reactor_.number() == -1) {
+                reactor_ = ReactorDescriptor::find(watched.fd(), 0, lowest);
+            }
             Watches::let_go(watch);
         } catch (const std::system_error&) {  // no descriptors: their end goes unnoticed
         }
@@ -226,8 +232,12 @@ private:
         // Asio has three, side by side.
         const int lowest = std::max(Descriptor::usual_lowest(), used + 4);
         try {
-            const LowDescriptorsHeld held{lowest};
-            return std::unique_ptr<Runtime>{new Runtime{epoch, before, lowest}};
+            for (int attempt = 0;; ++attempt) {
+                const LowDescriptorsHeld held{lowest};
+                std::unique_ptr<Runtime> made{new Runtime{epoch, before, lowest}};
+                const int number = made->reactor_.number();
+                if (number == -1 || number >= lowest || attempt == 10) return made;
+            }
         } catch (const std::system_error&) {  // they are scarce
             const StandardDescriptorsHeld held;
             return std::unique_ptr<Runtime>{new Runtime{epoch, before, 0}};
@@ -313,12 +323,14 @@ private:
     }
 
     void run() {
+        name_this_thread("tether");
         thread_id_.store(std::this_thread::get_id());
         context_.run();
         finished_ = true;
     }
 
     void substitute() noexcept {
+        name_this_thread("tether");
         try {
             end_forsaken(take_forsaken(), TimePoint::max());
         } catch (...) {  // no memory: the workers notice the end of their control channels
@@ -429,6 +441,7 @@ private:
     const unsigned epoch_;
     Runtime* const before_;
     asio::io_context context_{1};
+    const asio::any_io_executor executor_{context_.get_executor()};
     asio::steady_timer give_back_{context_};
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
     std::mutex mutex_;

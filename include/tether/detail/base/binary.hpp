@@ -15,7 +15,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// GCC 12 makes one instruction of a memcpy, and dozens of the loops.
+// GCC 12 compiles a memcpy to one instruction, and the loops to dozens.
 inline constexpr bool host_is_little_endian = std::endian::native == std::endian::little;
 
 template <std::unsigned_integral Integer>
@@ -69,7 +69,7 @@ private:
     std::string& out_;
 };
 
-// After the first failure everything read is zero or empty; ask ok() once at the end.
+// After the first failure everything read is zero or empty; check ok() once at the end.
 class BinaryReader {
 public:
     explicit BinaryReader(std::string_view in) noexcept : in_(in) {}

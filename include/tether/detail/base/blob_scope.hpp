@@ -1,6 +1,6 @@
-// Why: blobs travel beside the payload, at any depth of a message, and a codec knows nothing of
-// that. While a message is encoded or decoded on a thread, what converts its Bytes finds here where
-// they go to or come from.
+// Why: a message may have blobs at any depth. They travel beside the payload, and the codec does
+// not know. While a thread encodes or decodes a message, the conversion of Bytes finds here where
+// the blobs go to or come from.
 #pragma once
 
 #include <tether/bytes.hpp>
@@ -22,15 +22,15 @@ namespace detail {
 struct BlobScope {
     std::vector<const Bytes*>* outgoing = nullptr;
     std::span<Bytes> incoming{};
-    std::size_t taken = 0;            // of these, the first ones
-    std::vector<bool> taken_ahead{};  // mostly they are taken in order, and this is empty
+    std::size_t taken = 0;            // how many, from the first on
+    std::vector<bool> taken_ahead{};  // empty as long as blobs are taken in order
 
     static BlobScope*& current() noexcept {
         static thread_local BlobScope* scope = nullptr;
         return scope;
     }
 
-    // False: it was taken before.
+    // False: the blob was taken already.
     bool take(std::size_t index) {
         if (index < taken || (!taken_ahead.empty() && taken_ahead[index])) return false;
         if (index == taken) {
@@ -43,7 +43,8 @@ struct BlobScope {
     }
 };
 
-// Installs a scope for the length of one encode or decode; they nest, since user code runs inside.
+// Installs a scope while one message is encoded or decoded. Scopes nest, because user code runs
+// inside.
 class BlobScopeGuard {
 public:
     explicit BlobScopeGuard(BlobScope& scope) noexcept
@@ -56,8 +57,8 @@ private:
     BlobScope* previous_;
 };
 
-// The number of a blob in the message that is being encoded, which sends it along. Nothing where
-// there is no such message.
+// Adds a blob to the message that this thread is encoding, and returns its number. Nothing if the
+// thread is encoding no message.
 inline std::optional<std::size_t> attach_blob(const Bytes& bytes) {
     auto* scope = BlobScope::current();
     if (scope == nullptr || scope->outgoing == nullptr) return std::nullopt;
@@ -65,8 +66,8 @@ inline std::optional<std::size_t> attach_blob(const Bytes& bytes) {
     return scope->outgoing->size() - 1;
 }
 
-// The blob of this number in the message that is being decoded. Throws when there is none, or when
-// it was taken before.
+// Takes the blob of this number from the message that this thread is decoding. Throws if there is
+// none, or if it was taken already.
 inline Bytes take_blob(std::uint64_t number) {
     auto* scope = BlobScope::current();
     if (scope == nullptr || number >= scope->incoming.size()) {

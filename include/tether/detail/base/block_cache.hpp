@@ -1,8 +1,8 @@
-// Why: above 32 MiB glibc maps every allocation anew, and touching fresh pages costs 25 times the
-// copy of the bytes. A few large blocks are therefore kept when they are freed, and the largest are
-// made of large pages. The memory of one that is not used for a second or two goes back to the
-// system; what looks after that is woken once for it, not while nothing is kept. The lock is only
-// tried: in a forked copy no thread may be left to unlock it.
+// Why: glibc maps every allocation above 32 MiB anew, and touching fresh pages costs 25 times as
+// much as copying the bytes. So a few large blocks are kept when they are freed, and the largest
+// use large pages. The memory of a block that is unused for a second or two goes back to the
+// system; the thread that gives it back is woken only while a block is kept. The mutex is only
+// tried: in a forked copy, the thread that holds it does not exist.
 #pragma once
 
 #include <tether/config.hpp>
@@ -21,13 +21,13 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// A block of memory: this, and behind it the bytes, which several Bytes may own. Once one of them
-// has handed out a pointer to write through, it must never have another owner: that one would see
-// what is written.
+// A block of memory: this header, then the bytes. Several Bytes may own it. Once an owner has
+// handed out a pointer to write through, the block must never get another owner, which would see
+// the writes.
 class Block {
 public:
-    // Where the bytes begin. A cache line, since the kernel copies a tenth faster to where one
-    // begins; only large blocks do themselves.
+    // Where the bytes begin: one cache line in, because the kernel copies a tenth faster to an
+    // aligned address. Only large blocks are aligned themselves.
     static constexpr std::size_t head = 64;
 
     explicit Block(std::size_t capacity) noexcept : capacity_(capacity) {}
@@ -35,32 +35,32 @@ public:
     [[nodiscard]] std::byte* data() noexcept { return reinterpret_cast<std::byte*>(this) + head; }
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
-    // One more owner. False: there must not be one.
+    // Adds an owner. False: the block must not have another.
     bool share() noexcept {
         if (exposed()) return false;
         owners_.fetch_add(1, std::memory_order_relaxed);
         return true;
     }
 
-    // One owner less. True: that was the last.
+    // Removes an owner. True: it was the last.
     bool leave() noexcept {
         return !shared() || owners_.fetch_sub(1, std::memory_order_acq_rel) == 1;
     }
 
-    // By an owner. False: there is no other, and nobody else can make one; what others did with the
-    // bytes has happened before.
+    // Called by an owner. False: there is no other owner, so no other thread can add one; what
+    // former owners did with the bytes happened before.
     [[nodiscard]] bool shared() const noexcept {
         return owners_.load(std::memory_order_acquire) > 1;
     }
 
-    // By its only owner, for good.
+    // Called by the only owner. It cannot be undone.
     void expose() noexcept { owners_.store(0, std::memory_order_relaxed); }
     [[nodiscard]] bool exposed() const noexcept {
         return owners_.load(std::memory_order_relaxed) == 0;
     }
 
 private:
-    std::atomic<std::size_t> owners_{1};  // 0: one, and it is exposed
+    std::atomic<std::size_t> owners_{1};  // 0: one owner, and the block is exposed
     std::size_t capacity_;
 };
 static_assert(sizeof(Block) <= Block::head && std::is_trivially_destructible_v<Block>);
@@ -69,11 +69,11 @@ class BlockCache {
 public:
     static constexpr std::size_t smallest = std::size_t{1} << 20;
     static constexpr std::size_t slots = 8;
-    // Each may be a large page longer than what it was asked for.
+    // Each block may be a large page longer than requested.
     static constexpr std::size_t largest_total = (std::size_t{256} << 20) + slots * large_page;
 
     // Leaked on purpose: Bytes may be destroyed after static destruction.
-    static BlockCache& instance() {
+    TETHER_SHARED_STATE static BlockCache& instance() {
         static BlockCache& cache = *new BlockCache;
         return cache;
     }
@@ -85,7 +85,7 @@ public:
         return allocate_large(capacity);
     }
 
-    // Of a block without owners.
+    // Takes a block without owners.
     void release(Block* block) noexcept {
         if (block->capacity() < smallest || !keep(block)) return std::free(block);
         if (watched_.exchange(true)) return;
@@ -93,17 +93,17 @@ public:
         if (reminder == nullptr || !reminder()) watched_.store(false);
     }
 
-    // Sees to it that give_back() is called after `look_period`. False: it will not be.
+    // Arranges a call of give_back() after `look_period`. False: there will be none.
     using Reminder = bool (*)() noexcept;
     static constexpr std::chrono::seconds look_period{1};
 
-    // Of the thread that looks after this process. In a forked copy the one before is gone.
+    // Set by the thread that calls give_back(). In a forked copy the previous thread is gone.
     void set_reminder(Reminder reminder) noexcept {
         reminder_.store(reminder);
         watched_.store(false);
     }
 
-    // Gives the memory of what has lain here since the last time back to the system, but keeps the
+    // Gives back the memory of blocks that were here at the last call already, but keeps their
     // addresses: it neither allocates nor frees. True: call it again after `look_period`.
     bool give_back() noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
@@ -119,7 +119,7 @@ public:
         return again;
     }
 
-    // Frees all that is kept.
+    // Frees all kept blocks.
     void trim() noexcept {
         const std::unique_lock lock{mutex_, std::try_to_lock};
         if (!lock) return;
@@ -131,7 +131,7 @@ private:
     enum class Age : unsigned char { fresh, old, empty };
     struct Slot {
         Block* block = nullptr;
-        Age age = Age::fresh;  // looked at never, once, and then it was given back
+        Age age = Age::fresh;  // seen by give_back() never, once, twice: memory given back
     };
 
     bool keep(Block* block) noexcept {
@@ -151,8 +151,8 @@ private:
         return ::new (memory) Block{capacity};
     }
 
-    // Rounded up: growing by doubling should find a kept block again. What glibc maps by itself may
-    // be advised: it never becomes part of the heap.
+    // Rounds up, so that a buffer which grows by doubling finds a kept block again. A block that
+    // glibc maps separately may be advised, because it never becomes part of the heap.
     static Block* allocate_large(std::size_t capacity) {
         const bool mapped = capacity > (std::size_t{32} << 20);
         const auto unit = mapped ? large_page : std::size_t{64} * 1024;
@@ -167,7 +167,7 @@ private:
         if (!lock) return nullptr;
         Slot* best = nullptr;
         for (auto& slot : slots_) {
-            // A block four times too large would waste more than it saves.
+            // A block more than four times too large would waste more than it saves.
             if (slot.block == nullptr || slot.block->capacity() < capacity) continue;
             if (slot.block->capacity() / 4 > capacity) continue;
             if (best == nullptr || slot.block->capacity() < best->block->capacity()) best = &slot;

@@ -14,13 +14,14 @@ namespace detail {
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
-// now + duration, where "for ever" and overflow are the far end of time.
+// now + duration; TimePoint::max() for no_timeout and on overflow. A negative duration counts as
+// zero.
 inline TimePoint deadline_after(TimePoint now, Duration duration) noexcept {
     if (duration >= TimePoint::max() - now) return TimePoint::max();
     return now + std::max(duration, Duration::zero());
 }
 
-// Several times a duration, where overflow is for ever.
+// count * duration; Duration::max() on overflow.
 inline Duration times(std::int64_t count, Duration duration) noexcept {
     return duration > Duration::max() / count ? Duration::max() : count * duration;
 }
@@ -29,14 +30,14 @@ inline std::chrono::milliseconds to_milliseconds(Duration duration) noexcept {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration);
 }
 
-// As on the wire, where nothing is negative.
+// As on the wire: a negative duration becomes zero.
 inline std::uint64_t to_microseconds(Duration duration) noexcept {
     const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
     return count < 0 ? 0 : static_cast<std::uint64_t>(count);
 }
 
-// The time as a wait sees it: the clock, which a library in front of the C library may hold still
-// or set back, and what the kernel's own timeouts took. No bound at exit rests on the clock alone.
+// A clock for bounded waits. It also counts what the kernel's own timeouts took, because a
+// preloaded library may stop the clock or set it back. No bound at exit depends on the clock alone.
 class WaitClock {
 public:
     TimePoint now() noexcept {
@@ -46,7 +47,7 @@ public:
         return clock + skew_;
     }
 
-    // A wait ended because the kernel let `time` pass, begun at the last now().
+    // A wait that began at the last now() ended by the kernel's timeout, after `time`.
     void slept(Duration time) noexcept {
         const auto clock = Clock::now();
         const auto due = last_ + time;

@@ -1,5 +1,5 @@
-// Why: one cause fits several conditions, Tether's and the standard's, and beside it an error may
-// have an unknown outcome: a category of its own can say all of that in one comparison.
+// Why: an error may equal several conditions: its errc, a std::errc, and outcome_unknown. A
+// category of its own decides each by one comparison.
 #pragma once
 
 #include <tether/config.hpp>
@@ -17,6 +17,8 @@ namespace detail {
 
 // The low byte of a code is the errc; this bit is set where the outcome is unknown.
 inline constexpr int outcome_unknown_bit = 0x100;
+
+constexpr errc cause_of(int code) noexcept { return static_cast<errc>(code & 0xff); }
 
 inline std::string_view describe(errc cause) noexcept {
     switch (cause) {
@@ -67,13 +69,13 @@ public:
     const char* name() const noexcept override { return "tether"; }
 
     std::string message(int value) const override {
-        std::string text{describe(static_cast<errc>(value & 0xff))};
+        std::string text{describe(cause_of(value))};
         if ((value & outcome_unknown_bit) != 0) text += " (it may have taken effect)";
         return text;
     }
 
     std::error_condition default_error_condition(int value) const noexcept override {
-        switch (static_cast<errc>(value & 0xff)) {
+        switch (cause_of(value)) {
             case errc::timeout:
             case errc::start_timeout:
                 return std::errc::timed_out;
@@ -100,9 +102,9 @@ public:
     }
 };
 
-// Never destroyed: codes may outlive static destruction. Without allocating: there may be no
-// memory.
-inline const std::error_category& category() noexcept {
+// Never destroyed, because codes may outlive static destruction. Not allocated, because there may
+// be no memory.
+TETHER_SHARED_STATE inline const std::error_category& category() noexcept {
     alignas(Category) static std::array<std::byte, sizeof(Category)> storage;
     static const Category& instance = *new (storage.data()) Category;
     return instance;

@@ -1,5 +1,5 @@
-// Why: a number says little to whoever reads a log. What it most likely means is put into words
-// here, the same for every error.
+// Why: a number says little to the reader of a log. Its most likely meaning is put into words here,
+// the same for every error.
 #pragma once
 
 #include <tether/config.hpp>
@@ -15,7 +15,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// Of a worker that somebody else killed; `oom_kills` as in ExitReport.
+// For a worker that was killed from outside; `oom_kills` as in ExitReport.
 inline std::string describe_foreign_kill(std::optional<std::uint64_t> oom_kills) {
     const auto kills = oom_kills.value_or(0);
     if (kills != 0) {
@@ -38,7 +38,7 @@ inline std::string quote_lines(std::string_view lines) {
     return text;
 }
 
-// The same of as many of the last lines as take at most `most` bytes, but of some text at least.
+// As quote_lines(), for the last lines that fit into `most` bytes; 512 bytes are always allowed.
 inline std::string quote_last_lines(std::string_view lines, std::size_t most) {
     auto text = quote_lines(lines);
     most = std::max<std::size_t>(most, 512);

@@ -1,7 +1,6 @@
-// Why: the thread that ends the program must not wait for ever for a lock. Another thread may have
-// been suspended with it; and where a signal handler calls exit(), it may be this very thread that
-// was interrupted with it. An end that is given up there loses nothing: the end of this process is
-// the end of its workers.
+// Why: the thread that ends the program must not block on a lock for ever. A suspended thread may
+// hold it, or this very thread, if the signal handler that interrupted it calls exit(). Giving up
+// loses nothing: when this process ends, its workers end.
 #pragma once
 
 #include <tether/config.hpp>
@@ -15,14 +14,15 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// What a thread is doing, by itself known only.
+// What a thread is doing. Only that thread accesses it.
 struct ThreadPlace {
-    unsigned entered = 0;  // calls of a worker's members that this thread is inside of
+    unsigned entered = 0;  // calls of a worker's members that this thread is inside
     int rounds = -1;       // how long it may still wait for locks, in milliseconds; -1: for ever
 };
-inline constinit thread_local ThreadPlace this_place{};
+TETHER_SHARED_STATE inline constinit thread_local ThreadPlace this_place{};
 
-// This thread is inside of Tether: what it calls now is called by a signal handler.
+// While this lives, the thread is inside Tether: only a signal handler can make it call Tether
+// again.
 class Entered {
 public:
     Entered() noexcept : before_(this_place.entered++) {}
@@ -36,7 +36,8 @@ private:
 };
 inline bool is_interrupted() noexcept { return this_place.entered != 0; }
 
-// Code of the host runs, as a callback, with none but HostMutexes held.
+// While this lives, the thread runs a callback of the host, and holds no mutexes except
+// HostMutexes.
 class Left {
 public:
     Left() noexcept { this_place.entered = 0; }
@@ -48,7 +49,7 @@ private:
     const unsigned before_ = this_place.entered;
 };
 
-// While this lives, the thread waits for no lock and no other thread beyond `limit` altogether.
+// While this lives, the thread waits for locks and other threads for at most `limit` in total.
 class BoundedLocks {
 public:
     explicit BoundedLocks(std::chrono::milliseconds limit) noexcept {
@@ -68,14 +69,14 @@ struct HeldUp : std::runtime_error {
     HeldUp() : std::runtime_error("a thread holds a lock of Tether's and does not run") {}
 };
 
-// One millisecond of what the thread may wait. Throws HeldUp when there is none left.
+// Waits one millisecond of that limit. Throws HeldUp when none is left.
 inline void wait_a_round() {
     if (this_place.rounds <= 0) throw HeldUp{};
     --this_place.rounds;
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
 }
 
-// Locks; throws HeldUp where locks are bounded and this is not to be had.
+// Locks `mutex`. Throws HeldUp if locks are bounded and the limit is spent.
 [[nodiscard]] inline std::unique_lock<std::mutex> acquire(std::mutex& mutex) {
     if (!locks_are_bounded()) return std::unique_lock{mutex};
     std::unique_lock lock{mutex, std::try_to_lock};
@@ -86,7 +87,7 @@ inline void wait_a_round() {
     return lock;
 }
 
-// As std::condition_variable::wait, in the same way.
+// As std::condition_variable::wait, with the same bound.
 template <class Condition>
 void wait_until_changed(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
                         Condition condition) {

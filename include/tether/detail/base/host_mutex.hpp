@@ -1,6 +1,6 @@
-// Why: a mutex that is held while the host's own code runs (a callback). That code may call exit(),
-// which destroys workers, or wait for the thread that does. Whoever holds such a mutex gets no
-// second lock instead of a deadlock, and during exit it is tried, never waited for.
+// Why: this mutex is held while a callback of the host runs. The callback may call exit(), which
+// destroys workers, or wait for the thread that does. So a thread that holds the mutex already gets
+// an empty lock instead of a deadlock, and during exit the mutex is only tried, for a bounded time.
 #pragma once
 
 #include <tether/config.hpp>
@@ -41,8 +41,9 @@ public:
         return holder_.load() == std::this_thread::get_id();
     }
 
-    // The result may be no lock: for the thread that has one, and with `exiting` or bounded locks
-    // for any. `calling`: the host's own code runs under it, and is waited for, except at exit.
+    // The lock is empty if this thread holds the mutex already, or if `exiting` or bounded locks
+    // end the wait. `calling`: a callback runs under the mutex; its return is waited for, except at
+    // exit.
     [[nodiscard]] Lock lock(bool exiting, const std::atomic<bool>& calling) {
         if (held_here()) return {};
         if (!exiting && !locks_are_bounded()) {

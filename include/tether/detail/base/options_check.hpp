@@ -1,5 +1,5 @@
-// Why: options that make no sense are refused where they are given, by name, rather than fail in
-// some system call of a process that does not exist yet.
+// Why: options that make no sense are refused by name where they are given, rather than by a
+// failing system call in a process that does not exist yet.
 #pragma once
 
 #include <tether/config.hpp>
@@ -12,7 +12,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// Says what is wrong with some options, by throwing.
+// Throws a std::invalid_argument that names the first bad option.
 class OptionsCheck {
 public:
     explicit OptionsCheck(const WorkerOptions& options) : options_(options) {}
@@ -37,6 +37,7 @@ private:
             refuse("concurrency is 0, so no request would ever be handled");
         }
         if (options_.concurrency > 1024) refuse("concurrency is over 1024");
+        if (options_.calls_in_work > 4096) refuse("calls_in_work is over 4096");
         if (options_.max_message_bytes < 4096) {
             refuse("max_message_bytes is under 4096, too little for the library's own messages");
         }
@@ -89,6 +90,7 @@ private:
         check_text("name", options_.name);
         check_text("program", options_.program);
         check_text("working_directory", options_.working_directory);
+        check_text("trace", options_.trace);
         for (const auto& argument : options_.arguments) check_text("an argument", argument);
         for (const auto& [name, value] : options_.environment) {
             if (name.empty() || name.find('=') != std::string::npos ||

@@ -1,5 +1,5 @@
-// Why: what a worker says may have any bytes, and goes into texts that people read in a terminal
-// or a log file. There it must not end a text, hide one, or drive the terminal.
+// Why: a worker's output may contain any bytes, and goes into texts that people read in a terminal
+// or a log file. It must not end or hide text there, nor control the terminal.
 #pragma once
 
 #include <tether/config.hpp>
@@ -16,13 +16,13 @@ namespace detail {
 
 inline bool is_plain(char c) noexcept { return (c >= ' ' && c <= '~') || c == '\n' || c == '\t'; }
 
-// Control characters beyond ASCII, and what reorders or ends a line.
+// Control characters beyond ASCII, and characters that reorder text or end a line.
 inline bool is_invisible(std::uint32_t point) noexcept {
     return point < 0xa0 || (point >= 0x2028 && point <= 0x202e) ||
            (point >= 0x2066 && point <= 0x2069);
 }
 
-// The size of the printable character of several bytes that `text` begins with; 0: there is none.
+// The size of the printable multi-byte character at the beginning of `text`; 0 if there is none.
 inline std::size_t printable_sequence(std::string_view text) noexcept {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned first = byte(0);
@@ -44,8 +44,8 @@ inline void append_escaped(std::string& out, char c) {
     out.append("\\x").append(1, digits[value >> 4]).append(1, digits[value & 0xf]);
 }
 
-// The text in UTF-8 without control characters except newline and tab; every other byte reads
-// as \x1b.
+// The text in UTF-8 without control characters except newline and tab; every other byte becomes
+// text such as \x1b.
 inline std::string printable(std::string text) {
     const auto first = std::find_if_not(text.begin(), text.end(), is_plain);
     if (first == text.end()) return text;

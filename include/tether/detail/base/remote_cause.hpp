@@ -1,5 +1,5 @@
-// Why: an exception must survive the way to another process as values: code, message, and what it
-// was nested in.
+// Why: an exception travels to another process as values: its code and message, and those of the
+// exceptions nested in it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -30,7 +30,7 @@ inline RemoteCause describe(const std::exception& error) {
     return {"exception", text_of(error)};
 }
 
-// What the exception that is being handled was nested in, whatever its own type is.
+// The exception that is nested in the one being handled, whatever the type of that.
 inline std::exception_ptr nested_in_current() {
     try {
         throw;
@@ -60,11 +60,11 @@ inline std::vector<RemoteCause> describe_chain(std::exception_ptr pointer) {
     return chain;
 }
 
-// What a catch clause for everything has caught; never empty. Throws only std::bad_alloc.
+// Describes the exception being handled; never empty. Throws only std::bad_alloc.
 inline std::vector<RemoteCause> describe_thrown() {
     try {
         auto chain = describe_chain(std::current_exception());
-        // Null for what another language has thrown.
+        // current_exception() is null for an exception of another language.
         if (chain.empty()) chain.push_back({"unknown", foreign_text});
         return chain;
     } catch (const std::bad_alloc&) {
@@ -81,7 +81,7 @@ inline std::string describe_thrown_in_words() {
     return text;
 }
 
-// Instead of an answer, where pthread_exit or a cancellation has ended the handler's thread.
+// The answer when pthread_exit or a cancellation has ended the handler's thread.
 inline std::vector<RemoteCause> describe_ended_thread() {
     return {{"unknown", "the handler ended its thread (pthread_exit, or a cancellation)"}};
 }

@@ -1,7 +1,7 @@
-// Why: an answer that comes within microseconds is had sooner, and for less, by looking for it
-// again and again than by going to sleep; unless the other side needs this very core in order to
-// send it. The scheduler may even have put it there, expecting this side to sleep: so others may
-// run between two looks. What finds nothing is given up, and tried ever more rarely.
+// Why: polling gets an answer that comes within microseconds sooner and cheaper than sleeping,
+// unless the other side needs this core to send it. The scheduler may even have put the other side
+// there, expecting this side to sleep, so the thread yields between two looks. After repeated
+// misses it spins ever more rarely.
 #pragma once
 
 #include <tether/config.hpp>
@@ -17,10 +17,10 @@ namespace detail {
 // Used by one thread at a time.
 class Spin {
 public:
-    // Zero: never look.
+    // Zero: never spin.
     explicit Spin(Duration longest = Duration::zero()) noexcept : longest_(longest) {}
 
-    // Calls look() until that returns true, which is the result, or the time is over.
+    // Calls look() until it returns true or the time is over. Returns whether it did.
     template <class Look>
     bool operator()(Look look) {
         if (longest_ <= Duration::zero() || resting_ != 0) {
@@ -36,7 +36,7 @@ public:
             if (found || now >= end) break;
             std::this_thread::yield();
         }
-        // What was found too late counts as missed: others had the core meanwhile.
+        // An answer that came too late counts as a miss: other threads had the core meanwhile.
         misses_ = now < end ? 0 : std::min(misses_ + 1, 12U);
         resting_ = misses_ == 0 ? 0 : (1U << misses_) - 2;
         return found;
@@ -45,7 +45,7 @@ public:
 private:
     Duration longest_;
     unsigned misses_ = 0;   // in a row
-    unsigned resting_ = 0;  // how often not to look
+    unsigned resting_ = 0;  // how many times not to spin
 };
 
 }  // namespace detail

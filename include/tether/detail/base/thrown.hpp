@@ -1,5 +1,5 @@
-// Why: what user code throws is not always as it should be: a text may be null or without end, and
-// some of what unwinds a stack is no exception at all.
+// Why: user code may throw anything. A text may be null or enormous, and not everything that
+// unwinds a stack is an exception.
 #pragma once
 
 #include <tether/config.hpp>
@@ -16,8 +16,8 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// How a thread ends in pthread_exit and in its cancellation. The process ends if a catch clause
-// keeps it.
+// Unwinds a thread in pthread_exit and in its cancellation. The process ends if a catch clause does
+// not rethrow it.
 #if defined(__GLIBCXX__)
 using ForcedUnwind = abi::__forced_unwind;
 #else
@@ -30,7 +30,7 @@ inline constexpr std::size_t longest_thrown_text = std::size_t{1} << 20;
 
 inline constexpr const char* foreign_text = "an exception that is no std::exception";
 
-// The text, or nothing for a null pointer; cut where it is too long for any reader.
+// The text, cut at 1 MiB; empty for a null pointer.
 inline std::string bounded_text(const char* text) {
     if (text == nullptr) return {};
     std::size_t size = 0;
@@ -43,7 +43,7 @@ inline std::string bounded_text(const std::string& text) {
 
 inline std::string text_of(const std::exception& error) { return bounded_text(error.what()); }
 
-// The text of the exception that is being handled.
+// The text of the exception being handled.
 inline std::string describe_current() {
     try {
         throw;

@@ -1,17 +1,15 @@
 // Why: a call that completes on an executor. It may be settled on any thread, cancelled from
 // another, sent again after a crash, and dropped with the user's context; each completes it at most
-// once, and never inside the initiating function.
+// once, and never inside the initiating function. All but the handler's type and the response's is
+// compiled once.
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/background/runtime.hpp>
 #include <tether/detail/background/turn.hpp>
-#include <tether/detail/base/thrown.hpp>
 #include <tether/detail/call/call.hpp>
+#include <tether/detail/call/carrier.hpp>
 #include <tether/detail/call/pending_list.hpp>
-#include <tether/detail/call/work_hold.hpp>
-#include <tether/detail/codec/payload.hpp>
-#include <tether/protocol.hpp>
+#include <tether/detail/call/response.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_allocator.hpp>
@@ -19,23 +17,16 @@
 #include <asio/associated_executor.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
-#include <asio/execution/context.hpp>
-#include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/query.hpp>
 #include <asio/system_executor.hpp>
-#include <asio/use_future.hpp>
 
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -43,147 +34,261 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 class AsyncCall;
-class Session;
-
-inline std::string describe_call(std::string_view request, const std::string& worker) {
-    return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
-}
+class CallConnection;
 
 // The exception that is being handled, as an error of a call.
-inline CallError current_call_error(const std::string& where) {
-    try {
-        throw;
-    } catch (const CallError& error) {
-        return error;
-    } catch (...) {
-        return {errc::start_failed, where + ": " + describe_current()};
-    }
-}
+TETHER_DECL CallError current_call_error(const std::string& where);
 
-// What a settled call returns or throws; `where()` says which call it is.
-template <class P, class R, class Where>
-typename R::Response take_response(Outcome& outcome, const Where& where) {
-    outcome.check(where);
-    if constexpr (!std::is_void_v<typename R::Response>) {
-        try {
-            return decode_payload<CodecOf<P>, typename R::Response>(outcome.bytes(), outcome.blobs);
-        } catch (ForcedUnwind&) {
-            throw;
-        } catch (...) {
-            throw CallError(errc::codec,
-                            where() + ": the response could not be decoded: " + describe_current());
-        }
-    }
-}
-
-struct CallLimits {
-    Duration timeout{};
-    std::uint64_t max_message_bytes{};
-};
-
-// Who carries async calls out: a Supervisor with its sessions, or a LoopbackWorker.
-class CallCarrier {
+// An executor, kept busy until this is reset or destroyed, except that of the background thread,
+// which never runs out of work.
+class BusyExecutor {
 public:
-    virtual ~CallCarrier() = default;
-    [[nodiscard]] virtual const std::string& name() const noexcept = 0;
-    // Starts it, or starts it over. Settles it on failure; never throws.
-    virtual void launch(std::shared_ptr<AsyncCall> call) noexcept = 0;
-    virtual void cancel(AsyncCall& call, bool only_unsent) = 0;
+    // `busy` false: it is not kept busy after all.
+    TETHER_DECL BusyExecutor(const asio::any_io_executor& executor, bool busy);
+    // The same executor, which this one keeps busy.
+    [[nodiscard]] BusyExecutor share() const { return {executor_, is_background_, {}}; }
+
+    [[nodiscard]] const asio::any_io_executor& get() const noexcept { return executor_; }
+    [[nodiscard]] bool is_background() const noexcept { return is_background_; }
+    TETHER_DECL void reset() noexcept;
+
+private:
+    BusyExecutor(const asio::any_io_executor& executor, bool is_background,
+                 asio::any_io_executor work)
+        : executor_(executor), is_background_(is_background), work_(std::move(work)) {}
+
+    asio::any_io_executor executor_;
+    const bool is_background_;
+    asio::any_io_executor work_;  // empty where it is not needed
 };
+
+// What must be destroyed together with the user's contexts: a handler and where it runs. Its memory
+// is the handler's associated allocator's, which wants it back before the handler is called: the
+// call itself may live a moment longer.
+class Completion {
+public:
+    // `busy`: it keeps both executors so.
+    Completion(const asio::any_io_executor& worker_executor,
+               const asio::any_io_executor& handler_executor, bool busy)
+        : own(worker_executor, busy),
+          executor(handler_executor == worker_executor ? own.share()
+                                                       : BusyExecutor{handler_executor, busy}) {}
+    Completion(const Completion&) = delete;
+    Completion& operator=(const Completion&) = delete;
+
+    // Destroys this and gives its memory back.
+    virtual void free() noexcept = 0;
+
+    BusyExecutor own;       // the worker's
+    BusyExecutor executor;  // what the completion is posted to
+
+protected:
+    ~Completion() = default;
+};
+struct FreeCompletion {
+    void operator()(Completion* completion) const noexcept { completion->free(); }
+};
+using CompletionPointer = std::unique_ptr<Completion, FreeCompletion>;
 
 class AsyncCall : public Call,
                   public Droppable,
                   public Deferred,
                   public std::enable_shared_from_this<AsyncCall> {
 public:
-    explicit AsyncCall(std::shared_ptr<CallCarrier> carrier) : carrier_(std::move(carrier)) {}
+    TETHER_DECL ~AsyncCall() override;
 
     [[nodiscard]] bool is_async() const noexcept final { return true; }
     [[nodiscard]] std::shared_ptr<Call> keep_alive() final { return shared_from_this(); }
 
+    // After construction, when shared_from_this works. False: the context is gone.
+    TETHER_DECL bool enlist();
+
     // It stays alive until it is settled.
     void hold(std::shared_ptr<AsyncCall> self) noexcept { self_ = std::move(self); }
 
-    [[nodiscard]] Waiter on_settled() noexcept final {
-        complete();
-        return nullptr;
-    }
+    [[nodiscard]] TETHER_DECL Waiter on_settled() noexcept final;
 
     // It could not be sent.
-    void fail(CallError error) noexcept {
-        outcome.error = std::move(error);
-        settled = true;
-        complete();
-    }
+    TETHER_DECL void fail(CallError error) noexcept;
 
     // From the cancellation slot or a stop token, on any thread.
-    void cancel(bool only_unsent) {
-        if (!only_unsent) cancel_requested = true;
-        carrier_->cancel(*this, only_unsent);
+    TETHER_DECL void cancel(bool only_unsent);
+    // Has its feed see to what has come, on the executor of its completion.
+    TETHER_DECL void post_news();
+    // An operation that was registered, and completed by this.
+    void succeed() noexcept {
+        settled = true;
+        static_cast<void>(on_settled());
     }
+
+    // Some thread may call cancel(). Fixed before it is launched.
+    [[nodiscard]] bool may_be_cancelled() const noexcept { return cancellable_ || droppable(); }
+
+    // The context of its completion is going.
+    TETHER_DECL void drop() noexcept final;
+
+    // Deferred: in a turn of the background thread, once that has let go of its locks.
+    TETHER_DECL void run(std::shared_ptr<Deferred> deferred) final;
 
     // Where it was sent, so that a cancellation finds it: the number is valid in that session only.
     struct Ticket {
         std::uint64_t generation = 0;
         std::uint64_t number = 0;
-        std::shared_ptr<Session> session{};
+        std::shared_ptr<CallConnection> connection{};
     };
-    void set_ticket(Ticket ticket) {
-        const std::scoped_lock lock{ticket_mutex_};
-        if (ticket.generation > ticket_.generation) ticket_ = std::move(ticket);
-    }
-    [[nodiscard]] Ticket ticket() {
-        const std::scoped_lock lock{ticket_mutex_};
-        return ticket_;
+    TETHER_DECL void set_ticket(Ticket ticket);
+    [[nodiscard]] TETHER_DECL Ticket ticket();
+    // It was sent, and `ticket()` says where to.
+    virtual void on_sent() {
+        if (feed != nullptr && feed->has_interrupts(feed->lock())) post_news();
     }
 
     std::atomic<bool> cancel_requested{false};
 
-    // Somebody may call cancel(), on any thread. Fixed before it is launched.
-    [[nodiscard]] virtual bool may_be_cancelled() const noexcept = 0;
-
 protected:
-    [[nodiscard]] const std::shared_ptr<CallCarrier>& carrier() const noexcept { return carrier_; }
-    // May take `self`, which keeps this alive.
-    virtual void post_completion(std::shared_ptr<AsyncCall>& self) noexcept = 0;
+    TETHER_DECL AsyncCall(std::shared_ptr<CallCarrier> carrier, CompletionPointer completion);
+
+    [[nodiscard]] const std::string& worker() const noexcept { return carrier_->name(); }
+    [[nodiscard]] bool forked() const noexcept { return carrier_->forked(); }
+    [[nodiscard]] Completion& completion() noexcept { return *completion_; }
+
+    // Before it is launched: from now on the caller may cancel it.
+    TETHER_DECL void cancel_by(std::stop_token token);
+    void set_cancellable() noexcept { cancellable_ = true; }
 
 private:
-    void complete() noexcept {
-        auto self = self_ != nullptr ? std::exchange(self_, nullptr) : shared_from_this();
-        auto& runtime = Runtime::instance();
-        // At exit nothing is completed: user code may rely on what is gone already.
-        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
-        if (outcome.goes_on(sent_again_)) {
-            relaunch(self);
-        } else if (outcome.logged != nullptr) {
-            complete_after_output(self);
-        } else {
-            post_completion(self);
-        }
+    // It could not be sent.
+    virtual void on_failed() noexcept {}
+    // Null: nothing comes before it.
+    [[nodiscard]] virtual CallFeed::Turn* turn() noexcept {
+        return feed == nullptr ? nullptr : feed->turn();
     }
+    // What it waits for is to be given up.
+    virtual void withdraw(bool only_unsent) { carrier_->cancel(*this, only_unsent); }
 
-    void complete_after_output(std::shared_ptr<AsyncCall>& self) noexcept {
-        try {
-            outcome.logged->pass_on_output([self]() mutable { self->post_completion(self); });
-        } catch (...) {
-            post_completion(self);
-        }
-    }
+    // On the executor of the completion: calls the handler, which may destroy the worker.
+    virtual void call_handler(std::shared_ptr<AsyncCall> self, CompletionPointer completion) = 0;
 
-    void relaunch(std::shared_ptr<AsyncCall>& self) noexcept {
-        try {
-            // Not here: a lock is held, and a launch may start a process.
-            Runtime::instance().post([self, target = carrier()] { target->launch(self); });
-        } catch (...) {
-            post_completion(self);
+    struct Invocation {
+        std::shared_ptr<AsyncCall> call;
+        TETHER_DECL void operator()();
+    };
+
+    struct SeeToNews {
+        std::shared_ptr<AsyncCall> call;
+        TETHER_DECL void operator()();
+    };
+
+    struct CancelThis {
+        std::weak_ptr<AsyncCall> call;
+        void operator()() const {
+            if (const auto self = call.lock()) self->cancel(false);
         }
-    }
+    };
+
+    // Its contexts may be destroyed, which takes the completion away on any thread.
+    [[nodiscard]] bool droppable() const noexcept { return lists_[0] != nullptr; }
+
+    TETHER_DECL void complete() noexcept;
+    TETHER_DECL void complete_after_output(std::shared_ptr<AsyncCall>& self) noexcept;
+    TETHER_DECL void relaunch(std::shared_ptr<AsyncCall>& self) noexcept;
+    TETHER_DECL void post_completion(std::shared_ptr<AsyncCall>& self) noexcept;
+    TETHER_DECL void post(const std::shared_ptr<AsyncCall>& self) noexcept;
+    TETHER_DECL static void invoke(std::shared_ptr<AsyncCall> self);
+    TETHER_DECL bool has_news_turn(const std::shared_ptr<AsyncCall>& self);
+    TETHER_DECL std::unique_lock<std::mutex> lock_completion();
+    TETHER_DECL CompletionPointer take_completion();
+    TETHER_DECL void delist() noexcept;
 
     std::shared_ptr<CallCarrier> carrier_;
     std::shared_ptr<AsyncCall> self_;
     std::mutex ticket_mutex_;
     Ticket ticket_;
     bool sent_again_ = false;
+
+    std::mutex completion_mutex_;  // guards completion_, where it is droppable
+    CompletionPointer completion_;
+    const bool completes_in_background_;
+    std::shared_ptr<PendingList> lists_[2];
+    bool cancellable_ = false;
+    std::optional<std::stop_callback<CancelThis>> stop_callback_;
+};
+
+// --- Of one type of handler
+
+template <class Executor>
+inline constexpr bool is_system_executor = false;
+template <class Blocking, class Relationship, class Allocator>
+inline constexpr bool
+    is_system_executor<asio::basic_system_executor<Blocking, Relationship, Allocator>> = true;
+
+template <class Handler>
+class HandlerCompletion final : public Completion {
+    using Executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    // Executors that run things where they are asked to belong to no context of the user's
+    // (use_future's, for one). Asking them for a context, or posting to them, would start Asio's
+    // system thread pool.
+    static constexpr bool has_context =
+        !is_system_executor<Executor> &&
+        std::is_convertible_v<const Executor&, asio::any_io_executor>;
+
+    using Allocator = typename std::allocator_traits<
+        asio::associated_allocator_t<Handler>>::template rebind_alloc<HandlerCompletion>;
+    using Traits = std::allocator_traits<Allocator>;
+
+public:
+    static CompletionPointer make(Handler handler, const asio::any_io_executor& executor,
+                                  bool busy = true) {
+        Allocator allocator{asio::get_associated_allocator(handler)};
+        auto handler_executor = executor_of(handler, executor);
+        auto* memory = Traits::allocate(allocator, 1);
+        try {
+            Traits::construct(allocator, memory, std::move(handler), allocator, executor,
+                              handler_executor, busy);
+        } catch (...) {
+            Traits::deallocate(allocator, memory, 1);
+            throw;
+        }
+        return CompletionPointer{memory};
+    }
+
+    HandlerCompletion(Handler the_handler, const Allocator& allocator,
+                      const asio::any_io_executor& worker_executor,
+                      const asio::any_io_executor& handler_executor, bool busy)
+        : Completion(worker_executor, handler_executor, busy),
+          handler(std::move(the_handler)),
+          allocator_(allocator) {}
+
+    void free() noexcept override {
+        auto allocator = std::move(allocator_);
+        Traits::destroy(allocator, this);
+        Traits::deallocate(allocator, this, 1);
+    }
+
+    // On the executor of this completion: goes on to the handler's own where that is another.
+    template <class Function>
+    static void run(const Handler& handler, Function function) {
+        if constexpr (has_context) {
+            function();
+        } else {
+            const auto executor = asio::get_associated_executor(handler);
+            asio::dispatch(executor, std::move(function));
+        }
+    }
+
+    Handler handler;
+
+private:
+    static asio::any_io_executor executor_of(const Handler& handler,
+                                             const asio::any_io_executor& executor) {
+        if constexpr (has_context) {
+            return asio::get_associated_executor(handler, executor);
+        } else {
+            return executor;
+        }
+    }
+
+    Allocator allocator_;
 };
 
 inline bool is_total(asio::cancellation_type type) noexcept {
@@ -191,251 +296,46 @@ inline bool is_total(asio::cancellation_type type) noexcept {
     return (type & (Type::terminal | Type::partial)) == Type::none;
 }
 
-// Executors that run things where they are asked to and belong to no context of the user's. Asking
-// them for a context, or posting to them, would start Asio's system thread pool.
-template <class Executor>
-inline constexpr bool runs_inline = false;
-template <class Blocking, class Relationship, class Allocator>
-inline constexpr bool runs_inline<asio::basic_system_executor<Blocking, Relationship, Allocator>> =
-    true;
-template <class T, class Blocking>  // asio::use_future's; there is no public name to match
-inline constexpr bool runs_inline<asio::detail::promise_executor<T, Blocking>> = true;
+// A call of whatever kind, with its handler, which takes an exception and a `Result`.
+template <class Base, class Result, class Handler>
+class HandledCall : public Base {
+    using Typed = HandlerCompletion<Handler>;
 
-// Whether it is that of the background thread, which never runs out of work. Only the executor
-// itself: a strand over it, say, has rules of its own.
-template <class Executor>
-bool is_tethers(const Executor& executor) {
-    if constexpr (std::is_same_v<Executor, asio::any_io_executor>) {
-        const auto* own = executor.template target<asio::io_context::executor_type>();
-        return own != nullptr && *own == Runtime::instance().context().get_executor();
-    } else {
-        return false;
-    }
-}
-
-// `R` is kept inside, since its blobs are sent from where they are.
-template <class P, class R, class Handler>
-class TypedAsyncCall final : public AsyncCall {
-    using Response = typename R::Response;
-    using HandlerExecutor = asio::associated_executor_t<Handler, asio::any_io_executor>;
-
-public:
-    TypedAsyncCall(std::shared_ptr<CallCarrier> carrier, const asio::any_io_executor& executor,
-                   R request, Handler handler)
-        : AsyncCall(std::move(carrier)),
-          request_(std::move(request)),
-          completion_(allocate_completion(std::move(handler), executor)) {}
-
-    TypedAsyncCall(const TypedAsyncCall&) = delete;
-    TypedAsyncCall& operator=(const TypedAsyncCall&) = delete;
-    ~TypedAsyncCall() override { delist(); }
-
-    [[nodiscard]] const R& request() const noexcept { return request_; }
-
-    // After construction, when shared_from_this works. False: the context is gone.
-    bool enlist() {
-        const auto* const own = &Runtime::instance().context();  // it is never destroyed
-        for (auto* context : {context_of(completion_->work.get_executor()),
-                              context_of(completion_->handler_work.get_executor())}) {
-            if (context == nullptr || context == own) continue;
-            const auto list = PendingService::list_of(*context);
-            if (list == lists_[0]) continue;
-            (lists_[0] == nullptr ? lists_[0] : lists_[1]) = list;
-            if (!list->add(shared_from_this())) return false;
-        }
-        return true;
-    }
+protected:
+    using Base::Base;
 
     // Before it is launched: from now on the caller may cancel it.
-    void connect_cancellation(std::stop_token token) {
-        auto slot = asio::get_associated_cancellation_slot(completion_->handler);
-        if (slot.is_connected()) {
-            cancellable_ = true;
-            slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
-                if (const auto self = weak.lock()) self->cancel(is_total(type));
-            });
-        }
-        if (token.stop_possible()) {
-            cancellable_ = true;
-            stop_callback_.emplace(std::move(token), [weak = weak_from_this()] {
-                if (const auto self = weak.lock()) self->cancel(false);
-            });
-        }
-    }
-
-    [[nodiscard]] bool may_be_cancelled() const noexcept override {
-        return cancellable_ || droppable();
-    }
-
-    void drop() noexcept override {
-        if (const auto dropped = take_completion(); dropped != nullptr) {
-            delist();
-            cancel(false);
-        }
+    void connect_slot() {
+        auto slot =
+            asio::get_associated_cancellation_slot(static_cast<Typed&>(this->completion()).handler);
+        if (!slot.is_connected()) return;
+        this->set_cancellable();
+        slot.assign([weak = this->weak_from_this()](asio::cancellation_type type) {
+            if (const auto self = weak.lock()) self->cancel(is_total(type));
+        });
     }
 
 private:
-    // What must be destroyed together with the user's context.
-    struct Completion {
-        Completion(Handler the_handler, const asio::any_io_executor& executor,
-                   const HandlerExecutor& handler_executor)
-            : handler(std::move(the_handler)),
-              work(executor, !is_tethers(executor)),
-              handler_work(handler_executor, !is_tethers(handler_executor)) {}
+    // Where there is no error.
+    virtual Result take_result() = 0;
 
-        Handler handler;
-        WorkHold<asio::any_io_executor> work;
-        WorkHold<HandlerExecutor> handler_work;
-    };
-
-    // It has memory of its own, from the associated allocator, which wants it back before the
-    // handler is called: who settles or cancels the call may hold the call itself a moment longer.
-    using CompletionAllocator = typename std::allocator_traits<
-        asio::associated_allocator_t<Handler>>::template rebind_alloc<Completion>;
-    struct FreeCompletion {
-        void operator()(Completion* completion) noexcept {
-            std::allocator_traits<CompletionAllocator>::destroy(allocator, completion);
-            std::allocator_traits<CompletionAllocator>::deallocate(allocator, completion, 1);
-        }
-        CompletionAllocator allocator;
-    };
-    using CompletionPointer = std::unique_ptr<Completion, FreeCompletion>;
-
-    static CompletionPointer allocate_completion(Handler handler,
-                                                 const asio::any_io_executor& executor) {
-        using Traits = std::allocator_traits<CompletionAllocator>;
-        CompletionAllocator allocator{asio::get_associated_allocator(handler)};
-        const HandlerExecutor handler_executor{asio::get_associated_executor(handler, executor)};
-        auto* memory = Traits::allocate(allocator, 1);
-        try {
-            Traits::construct(allocator, memory, std::move(handler), executor, handler_executor);
-        } catch (...) {
-            Traits::deallocate(allocator, memory, 1);
-            throw;
-        }
-        return CompletionPointer{memory, FreeCompletion{allocator}};
+    void call_handler(std::shared_ptr<AsyncCall> self, CompletionPointer completion) final {
+        auto& typed = static_cast<Typed&>(*completion);
+        Typed::run(typed.handler,
+                   [self = std::move(self), completion = std::move(completion)]() mutable {
+                       auto& call = static_cast<HandledCall&>(*self);
+                       call.call_handler_here(std::move(self), std::move(completion));
+                   });
     }
 
-    // Its contexts may be destroyed, which takes the completion away on any thread.
-    [[nodiscard]] bool droppable() const noexcept { return lists_[0] != nullptr; }
-
-    [[nodiscard]] std::unique_lock<std::mutex> lock_completion() {
-        return droppable() ? std::unique_lock{mutex_} : std::unique_lock<std::mutex>{};
-    }
-
-    CompletionPointer take_completion() {
-        const auto lock = lock_completion();
-        return std::move(completion_);
-    }
-
-    // What is posted to the handler's executor.
-    struct Invocation {
-        using allocator_type = asio::associated_allocator_t<Handler>;
-        std::shared_ptr<TypedAsyncCall> call;
-        allocator_type allocator;
-        [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator; }
-        void operator()() { TypedAsyncCall::invoke(std::move(call)); }
-    };
-
-    // The context that an executor belongs to, if there is one to run things on.
-    template <class Executor>
-    static asio::execution_context* context_of(const Executor& executor) {
-        if constexpr (runs_inline<Executor> ||
-                      !asio::can_query<const Executor&, asio::execution::context_t>::value) {
-            return nullptr;
-        } else {
-            return &asio::query(executor, asio::execution::context);
-        }
-    }
-
-    void delist() noexcept {
-        for (auto& list : lists_) {
-            if (list != nullptr) list->remove(this);
-        }
-    }
-
-    // In a turn of the background thread it waits until that has let go of its locks: whoever is
-    // woken may want one of them at once.
-    void post_completion(std::shared_ptr<AsyncCall>& self) noexcept override {
-        try {
-            auto* const turn = Runtime::instance().turn();
-            if (turn != nullptr && turn->after_act(self)) return;
-        } catch (...) {  // no memory: at once, then
-        }
-        post(std::static_pointer_cast<TypedAsyncCall>(self));
-    }
-
-    void run(std::shared_ptr<Deferred> deferred) override {
-        auto self = std::static_pointer_cast<TypedAsyncCall>(std::move(deferred));
-        auto& runtime = Runtime::instance();
-        if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));
-        if (!runs_on_background_thread()) return post(self);
-        if constexpr (runs_inline<HandlerExecutor>) {
-            dispatch(std::move(self));
-        } else {
-            invoke(std::move(self));
-        }
-    }
-
-    [[nodiscard]] bool runs_on_background_thread() {
-        const auto lock = lock_completion();
-        if (completion_ == nullptr) return true;  // it was dropped, and nothing will run
-        if constexpr (runs_inline<HandlerExecutor>) {
-            return is_tethers(completion_->work.get_executor());
-        } else {
-            return is_tethers(completion_->handler_work.get_executor());
-        }
-    }
-
-    static void dispatch(std::shared_ptr<TypedAsyncCall> self) {
-        auto lock = self->lock_completion();
-        if (self->completion_ == nullptr) return;
-        auto executor = self->completion_->handler_work.get_executor();
-        auto allocator = asio::get_associated_allocator(self->completion_->handler);
-        lock = {};
-        asio::dispatch(executor, Invocation{std::move(self), std::move(allocator)});
-    }
-
-    // Once it is posted, the completion may be gone.
-    void post(const std::shared_ptr<TypedAsyncCall>& self) noexcept {
-        const auto lock = lock_completion();
-        if (completion_ == nullptr) return;
-        try {
-            auto executor = completion_->handler_work.get_executor();
-            auto allocator = asio::get_associated_allocator(completion_->handler);
-            Invocation invocation{self, std::move(allocator)};
-            const auto* const context = context_of(executor);
-            if (context != nullptr) {
-                asio::post(executor, std::move(invocation));
-                return Runtime::see_to(context);
-            }
-            // It may run things where it is asked to (use_future's does): not here, under a lock.
-            const auto own_executor = completion_->work.get_executor();
-            asio::post(own_executor, [executor, invocation = std::move(invocation)]() mutable {
-                asio::dispatch(executor, std::move(invocation));
-            });
-            Runtime::see_to(context_of(own_executor));
-        } catch (...) {
-            // No memory, or the executor takes no more work: there is nobody to tell. Nor is the
-            // handler destroyed here, under locks: it may own the worker.
-            completion_->work.reset();
-            completion_->handler_work.reset();
-            static_cast<void>(completion_.release());
-        }
-    }
-
-    // On the handler's executor.
-    static void invoke(std::shared_ptr<TypedAsyncCall> self) {
-        auto completion = self->take_completion();
-        if (completion == nullptr) return;
-        self->delist();
-        self->stop_callback_.reset();
-        asio::get_associated_cancellation_slot(completion->handler).clear();
-        auto handler = std::move(completion->handler);
-        auto error = self->outcome.failure();
-        if constexpr (std::is_void_v<Response>) {
+    void call_handler_here(std::shared_ptr<AsyncCall> self, CompletionPointer completion) {
+        auto& typed = static_cast<Typed&>(*completion);
+        asio::get_associated_cancellation_slot(typed.handler).clear();
+        auto handler = std::move(typed.handler);
+        auto error = this->outcome.failure();
+        if constexpr (std::is_void_v<Result>) {
             try {
-                if (!error) self->take();
+                if (!error) take_result();
             } catch (...) {
                 error = std::current_exception();
             }
@@ -443,30 +343,49 @@ private:
             completion.reset();
             std::move(handler)(std::move(error));
         } else {
-            Response response{};
+            Result result{};
             try {
-                if (!error) response = self->take();
+                if (!error) result = take_result();
             } catch (...) {
                 error = std::current_exception();
             }
             self.reset();
             completion.reset();
-            std::move(handler)(std::move(error), std::move(response));
+            std::move(handler)(std::move(error), std::move(result));
         }
     }
+};
 
-    Response take() {
-        return take_response<P, R>(outcome,
-                                   [&] { return describe_call(R::name, carrier()->name()); });
+// `R` is kept inside, since its blobs are sent from where they are.
+template <class P, class R, class Handler>
+class TypedAsyncCall final : public HandledCall<AsyncCall, typename R::Response, Handler> {
+    using Base = HandledCall<AsyncCall, typename R::Response, Handler>;
+
+public:
+    TypedAsyncCall(std::shared_ptr<CallCarrier> carrier, const asio::any_io_executor& executor,
+                   R request, Handler handler)
+        : Base(std::move(carrier), HandlerCompletion<Handler>::make(std::move(handler), executor)),
+          request_(std::move(request)) {}
+
+    [[nodiscard]] const R& request() const noexcept { return request_; }
+
+    // Before it is launched: from now on the caller may cancel it.
+    void connect_cancellation(std::stop_token token) {
+        this->connect_slot();
+        if (token.stop_possible()) this->cancel_by(std::move(token));
+    }
+
+private:
+    typename R::Response take_result() override {
+        return take_response<P, R>(this->outcome, this->worker());
     }
 
     R request_;
-    std::mutex mutex_;  // completion_, where it is droppable
-    CompletionPointer completion_;
-    std::shared_ptr<PendingList> lists_[2];
-    bool cancellable_ = false;
-    std::optional<std::stop_callback<std::function<void()>>> stop_callback_;
 };
 
 }  // namespace detail
 TETHER_NAMESPACE_END
+
+#if !defined(TETHER_SEPARATE_COMPILATION)
+#include <tether/detail/impl/async_call.ipp>
+#endif

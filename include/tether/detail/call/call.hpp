@@ -1,10 +1,10 @@
-// Why: what a session needs to know of a call, whoever waits for it in whatever way.
+// Why: what a connection needs to know of a call, whether its caller blocks or not.
 #pragma once
 
 #include <tether/config.hpp>
 #include <tether/detail/base/clock.hpp>
+#include <tether/detail/call/call_feed.hpp>
 #include <tether/detail/call/exchange.hpp>
-#include <tether/detail/wire/error_answer.hpp>
 #include <tether/error.hpp>
 #include <tether/options.hpp>
 
@@ -27,11 +27,12 @@ struct CallInfo {
     TimePoint made{};
     TimePoint deadline{};
     Duration run_timeout = no_timeout;  // from the start of its handler
+    TimePoint encoded{};                // where it is traced
 };
 
-// One call. Its session changes it only under its own lock, and settles it exactly once.
+// One call. Its connection changes it only under its own lock, and settles it exactly once.
 class Call {
-    const ExchangePool::Lease exchange_ = ExchangePool::instance().take();
+    const ExchangeLease exchange_ = take_exchange();
 
 public:
     Call() = default;
@@ -39,23 +40,42 @@ public:
     Call& operator=(const Call&) = delete;
     virtual ~Call() = default;
 
-    // Under the session's lock; `this` may be gone as soon as that is released. Then the one who is
-    // returned must be notified.
+    // Once, after it was settled. Of a blocking call: under the connection's lock, because the call
+    // may be gone when that is released; the result must be notified then. Of an async one: under
+    // no lock, because it runs code of the user's, and may destroy this.
     [[nodiscard]] virtual Waiter on_settled() noexcept = 0;
 
-    // Nobody blocks for it: it wants a background reader.
+    // No thread blocks for it: the background thread has to read. It stays alive from submission
+    // until on_settled() is called. Every other call is a BlockingCall.
     [[nodiscard]] virtual bool is_async() const noexcept { return false; }
 
-    // Held while the session lets go of its lock in the middle of something with this call.
+    // Held while the connection releases its lock in the middle of something with this call. Must
+    // not be the last reference under that lock.
     [[nodiscard]] virtual std::shared_ptr<Call> keep_alive() { return nullptr; }
 
     [[nodiscard]] TimePoint deadline() const noexcept { return info.deadline; }
+
+    // Progress has come.
+    void extend() noexcept {
+        if (feed->extension == Duration::zero()) return;
+        const auto until = deadline_after(Clock::now(), feed->extension);
+        info.deadline = std::min(until, feed->last_deadline);
+    }
+
+    // What may come before its answer; null: nothing.
+    std::shared_ptr<CallFeed> feed{};
+    // An async call that the background thread need not read for, now: a thread or an operation
+    // that waits for its feed sees to that.
+    bool quiet = false;
+    // The role counts it among the async calls.
+    bool counted = false;
 
     CallInfo info{};
     OutgoingMessage& message = exchange_->message;
     Outcome& outcome = exchange_->outcome;
     std::uint64_t number = 0;
     bool settled = false;
+    Call* next_settled = nullptr;  // of the async calls that are still to be completed
 
 protected:
     const Waiter& waiter() {
@@ -66,10 +86,13 @@ protected:
 };
 
 // What the worker is told of how long its caller waits.
-inline Timeouts timeouts_of(const Call& call) noexcept {
+[[gnu::always_inline]] inline Timeouts timeouts_of(const Call& call) noexcept {
     Timeouts result;
-    if (call.info.deadline != TimePoint::max()) {
-        const auto left = to_microseconds(call.info.deadline - Clock::now());
+    auto deadline = call.info.deadline;
+    if (call.feed != nullptr && call.feed->extension != Duration::zero()) [[unlikely]]
+        deadline = call.feed->last_deadline;
+    if (deadline != TimePoint::max()) {
+        const auto left = to_microseconds(deadline - Clock::now());
         result.call_us = std::max<std::uint64_t>(1, left);
     }
     if (call.info.run_timeout != no_timeout) {
@@ -80,15 +103,46 @@ inline Timeouts timeouts_of(const Call& call) noexcept {
     return result;
 }
 
-// A call that its maker's thread waits for.
-class BlockingCall final : public Call {
-public:
-    [[nodiscard]] Waiter on_settled() noexcept override { return changed; }
+// A blocked caller's place among the followers; see ReaderRole. Part of what blocks, so that
+// blocking allocates nothing.
+class BlockedCaller {
+    friend class ReaderRole;
+    BlockedCaller* before_ = nullptr;
+    BlockedCaller* after_ = nullptr;
+    bool in_line_ = false;
+};
 
-    const Waiter& changed = waiter();
-    bool promoted = false;       // shall read for all
+// A thread that blocks for a call.
+class WaitingCaller : public BlockedCaller {
+public:
+    WaitingCaller(Call& the_call, const Waiter& waiter) noexcept
+        : call(the_call), changed(waiter) {}
+    WaitingCaller(const WaitingCaller&) = delete;
+    WaitingCaller& operator=(const WaitingCaller&) = delete;
+
+    Call& call;
+    const Waiter& changed;
     bool cancelled = false;      // its stop token fired
     bool interruptible = false;  // it has a stop token that may fire
+    // Of a thread that waits for the feed of an async call: that call's number there. 0: the call
+    // is its own.
+    std::uint64_t awaited = 0;
+    TimePoint until = TimePoint::max();  // it returns then
+
+    // With the connection's lock held: something has come that it waits for.
+    [[nodiscard]] virtual bool has_news() const {
+        return call.feed->has_interrupts(call.feed->lock());
+    }
+
+    virtual ~WaitingCaller() = default;
+};
+
+// A call that its caller's thread blocks for.
+class BlockingCall final : public Call, public WaitingCaller {
+public:
+    BlockingCall() : WaitingCaller(static_cast<Call&>(*this), waiter()) {}
+
+    [[nodiscard]] Waiter on_settled() noexcept override { return changed; }
 };
 
 }  // namespace detail

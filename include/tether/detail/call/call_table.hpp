@@ -39,6 +39,9 @@ public:
         return last_;
     }
 
+    // The number of a request that gets no answer.
+    [[nodiscard]] std::uint64_t skip() noexcept { return ++last_; }
+
     // The pending call of this number; null if there is none.
     [[nodiscard]] Call* find(std::uint64_t number) const noexcept {
         const auto at = locate(number);

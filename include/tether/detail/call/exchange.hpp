@@ -5,18 +5,14 @@
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
 #include <tether/detail/base/clock.hpp>
-#include <tether/detail/wire/error_answer.hpp>
-#include <tether/detail/wire/frame_reader.hpp>
+#include <tether/detail/base/observer.hpp>
 #include <tether/detail/wire/outgoing_message.hpp>
 #include <tether/error.hpp>
 
-#include <algorithm>
 #include <condition_variable>
-#include <cstddef>
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +21,12 @@
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
+
+struct IncomingMessage;
+
+inline std::string describe_call(std::string_view request, const std::string& worker) {
+    return "call \"" + std::string{request} + "\" to worker \"" + worker + "\"";
+}
 
 // Whether a call goes to the next process, when its worker has ended.
 enum class Resend {
@@ -60,6 +62,7 @@ struct Outcome {
     std::string payload{};
     Bytes large_payload{};
     std::vector<Bytes> blobs{};
+    const Observer* observer = nullptr;  // of the worker that it was sent to, where it is traced
 
     // Keeps the storage, unless that is large.
     void reset() {
@@ -71,18 +74,10 @@ struct Outcome {
         payload.clear();
         large_payload = {};
         blobs.clear();
+        observer = nullptr;
     }
 
-    void take(const IncomingMessage& message) {
-        is_error_answer = message.type == FrameType::error;
-        if (message.storage != nullptr) {
-            large_payload = std::move(*message.storage);
-        } else {
-            payload.assign(message.payload);
-        }
-        blobs.resize(message.blobs.size());
-        std::move(message.blobs.begin(), message.blobs.end(), blobs.begin());
-    }
+    TETHER_DECL void take(const IncomingMessage& message);
 
     // `sent_again` is true from the first time on that may not be repeated.
     [[nodiscard]] bool goes_on(bool& sent_again) const noexcept {
@@ -100,25 +95,12 @@ struct Outcome {
         return error ? std::make_exception_ptr(CallError{*error}) : nullptr;
     }
 
-    // Throws where the call failed; `where()` says which call.
-    template <class Where>
-    void check(const Where& where) const {
-        if (error) throw CallError{*error};
-        if (!is_error_answer) return;
-        auto answer = ErrorAnswer::decode(bytes());
-        const auto prefix = where() + ": ";
-        if (answer.cause != errc::handler) throw CallError(answer.cause, prefix + answer.text);
-        std::string text = prefix + answer.causes.front().message;
-        for (std::size_t i = 1; i < answer.causes.size(); ++i) {
-            text += "; caused by: " + answer.causes[i].message;
-        }
-        throw RemoteError(text, std::move(answer.causes));
-    }
+    // Throws where the call failed.
+    TETHER_DECL void check(std::string_view request, const std::string& worker) const;
 };
 
-// Where a thread sleeps until its call has changed. It outlives the call, so that it can be
-// notified when the lock is free that its sleeper needs at once; woken before, it would sleep again
-// for that.
+// Where a thread blocks until its call has changed. It outlives the call, since the lock that the
+// waiting thread needs is released before it is notified.
 using Waiter = std::shared_ptr<std::condition_variable>;
 
 // A request and what comes of it.
@@ -134,48 +116,17 @@ struct Exchange {
     }
 };
 
-class ExchangePool {
-public:
-    struct GiveBack {
-        void operator()(Exchange* exchange) const noexcept { instance().give_back(exchange); }
-    };
-    using Lease = std::unique_ptr<Exchange, GiveBack>;
-
-    // Leaked on purpose: calls may be made during static destruction.
-    static ExchangePool& instance() {
-        static ExchangePool& pool = *new ExchangePool;
-        return pool;
-    }
-
-    Lease take() {
-        // Tried only: in a forked copy nobody may be left to unlock it.
-        if (const std::unique_lock lock{mutex_, std::try_to_lock}; lock && !kept_.empty()) {
-            Lease lease{kept_.back().release()};
-            kept_.pop_back();
-            return lease;
-        }
-        return Lease{new Exchange};
-    }
-
-private:
-    static constexpr std::size_t most_kept = 64;
-
-    ExchangePool() { kept_.reserve(most_kept); }
-
-    void give_back(Exchange* returned) noexcept {
-        std::unique_ptr<Exchange> exchange{returned};
-        try {
-            exchange->reset();
-        } catch (...) {  // no memory: it is not kept
-            return;
-        }
-        const std::unique_lock lock{mutex_, std::try_to_lock};
-        if (lock && kept_.size() < most_kept) kept_.push_back(std::move(exchange));
-    }
-
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<Exchange>> kept_;
+struct GiveBackExchange {
+    TETHER_DECL void operator()(Exchange* exchange) const noexcept;
 };
+using ExchangeLease = std::unique_ptr<Exchange, GiveBackExchange>;
+
+// One that was used before, if there is one.
+TETHER_DECL ExchangeLease take_exchange();
 
 }  // namespace detail
 TETHER_NAMESPACE_END
+
+#if !defined(TETHER_SEPARATE_COMPILATION)
+#include <tether/detail/impl/exchange.ipp>
+#endif

@@ -6,7 +6,9 @@
 #include <tether/detail/base/clock.hpp>
 #include <tether/detail/base/error_category.hpp>
 #include <tether/detail/call/call.hpp>
+#include <tether/detail/call/exchange.hpp>
 #include <tether/errc.hpp>
+#include <tether/error.hpp>
 
 #include <chrono>
 #include <optional>
@@ -42,12 +44,30 @@ inline std::string in_words(Duration time) {
 inline Reason cancelled(const Call& call) {
     return {errc::cancelled, "cancelled after " + in_words(Clock::now() - call.info.made)};
 }
+inline Reason silent(Duration waited) {
+    return {errc::timeout, "no item within " + in_words(waited)};
+}
 inline Reason expired(const Call& call) {
     return {errc::timeout, "no answer within " + in_words(call.deadline() - call.info.made)};
 }
 inline Reason overrun(const Call& call) {
     return {errc::timeout, "its handler ran for longer than its run_timeout of " +
                                in_words(call.info.run_timeout)};
+}
+
+// A call that no worker was sent.
+inline CallError refusal(const Call& call, const std::string& worker, errc cause,
+                         const std::string& text) {
+    return {cause, describe_call(call.info.request, worker) + ": " + text};
+}
+inline CallError on_background_thread(const std::string& worker) {
+    return {errc::would_deadlock,
+            "a blocking call to worker \"" + worker +
+                "\" on Tether's background thread, which has to answer it; use async_call there"};
+}
+inline CallError in_forked_copy(const std::string& worker) {
+    return {errc::forked,
+            "worker \"" + worker + "\" belongs to the process that this one was forked from"};
 }
 
 inline std::error_code code_of(errc cause, bool outcome_unknown) noexcept {

@@ -5,8 +5,7 @@
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
 #include <tether/detail/base/blob_scope.hpp>
-
-#include <nlohmann/json.hpp>
+#include <tether/detail/codec/any_json.hpp>
 
 #include <cstdint>
 #include <cstring>
@@ -17,9 +16,8 @@
 TETHER_NAMESPACE_BEGIN
 
 // Inside a message: the number of the blob. Elsewhere: a binary value.
-template <class BasicJson>
-requires nlohmann::detail::is_basic_json<BasicJson>::value void to_json(BasicJson& json,
-                                                                        const Bytes& bytes) {
+template <detail::AnyJson BasicJson>
+void to_json(BasicJson& json, const Bytes& bytes) {
     if (const auto number = detail::attach_blob(bytes)) {
         json = *number;
         return;
@@ -30,10 +28,9 @@ requires nlohmann::detail::is_basic_json<BasicJson>::value void to_json(BasicJso
     json = BasicJson::binary(std::move(copy));
 }
 
-// Throws when the number is that of no blob, or of one that was taken already.
-template <class BasicJson>
-requires nlohmann::detail::is_basic_json<BasicJson>::value void from_json(const BasicJson& json,
-                                                                          Bytes& bytes) {
+// Throws if no blob has this number, or if it was taken already.
+template <detail::AnyJson BasicJson>
+void from_json(const BasicJson& json, Bytes& bytes) {
     if (json.is_binary()) {
         bytes = Bytes{std::as_bytes(std::span{json.get_binary()})};
         return;

@@ -4,15 +4,10 @@
 #include <tether/bytes.hpp>
 #include <tether/config.hpp>
 #include <tether/detail/base/blob_scope.hpp>
-#include <tether/detail/codec/bytes_json.hpp>
-#include <tether/detail/codec/dom_conversion.hpp>
 #include <tether/detail/codec/members.hpp>
 #include <tether/detail/codec/message_pack_parser.hpp>
-#include <tether/detail/codec/message_pack_reader.hpp>
 #include <tether/detail/codec/message_pack_writer.hpp>
 #include <tether/detail/codec/own_conversion.hpp>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -21,10 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <list>
 #include <map>
-#include <new>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -86,56 +79,37 @@ concept DirectArray = is_array<T> && !HasOwnConversion<T>;
 template <class T>
 concept DirectTuple = is_tuple<T> && !HasOwnConversion<T>;
 
-// --- Everything else: by way of the document
+// --- Everything else: by way of nlohmann's document
 
-// The next value, to be converted by user code: what that throws gets to know where it was. Lack of
-// memory has a meaning of its own.
+// Defined in by_document.hpp, for files that include nlohmann/json.
 template <class T>
-void read_by_document(MessagePackParser& in, T& value) {
-    const auto at = in.position();
-    const auto document = read_message_pack(in);
-    try {
-        document.get_to(value);
-    } catch (const std::bad_alloc&) {
-        throw;
-    } catch (const std::exception& error) {
-        in.fail_at(at, error.what());
-    }
-}
+struct ByDocument;
+
+// A template, so that it is asked only where a message is converted.
+template <class T>
+concept HasDocuments = requires {
+    sizeof(ByDocument<T>);
+};
 
 template <class T>
 struct Direct {
     static void write(MessagePackWriter& out, const T& value) {
-        constexpr bool convertible = std::is_constructible_v<nlohmann::json, const T&>;
-        static_assert(convertible,
-                      "DirectCodec cannot write this type: list its members in "
-                      "TETHER_DEFINE_MESSAGE(Type, member...), behind the type in its namespace, "
-                      "or write a to_json for it");
-        if constexpr (std::is_same_v<T, nlohmann::json>) {
-            write_document(out, value);
-        } else if constexpr (convertible) {
-            write_document(out, nlohmann::json(value));
-        }
+        check<T>();
+        if constexpr (HasDocuments<T>) ByDocument<T>::write(out, value);
     }
 
     static void read(MessagePackParser& in, T& value) {
-        constexpr bool convertible = requires(const nlohmann::json& document) {
-            document.get_to(value);
-        };
-        static_assert(convertible,
-                      "DirectCodec cannot read this type: list its members in "
-                      "TETHER_DEFINE_MESSAGE(Type, member...), behind the type in its namespace, "
-                      "or write a from_json for it");
-        if constexpr (std::is_same_v<T, nlohmann::json>) {
-            value = read_message_pack(in);
-        } else if constexpr (convertible) {
-            read_by_document(in, value);
-        }
+        check<T>();
+        if constexpr (HasDocuments<T>) ByDocument<T>::read(in, value);
     }
 
-private:
-    static void write_document(MessagePackWriter& out, const nlohmann::json& document) {
-        nlohmann::json::to_msgpack(document, nlohmann::detail::output_adapter<char>(out.flush()));
+    template <class U>
+    static constexpr void check() {
+        static_assert(HasDocuments<U>,
+                      "DirectCodec cannot convert this type: list its members in "
+                      "TETHER_DEFINE_MESSAGE(Type, member...), behind the type in its namespace; "
+                      "or include <tether/json_codec.hpp>, for a type with a to_json and "
+                      "from_json");
     }
 };
 
@@ -148,7 +122,8 @@ T read_new(MessagePackParser& in) {
         Direct<T>::read(in, value);
         return value;
     } else {
-        return from_dom<T>(read_message_pack(in));
+        Direct<T>::template check<T>();
+        return ByDocument<T>::read_new(in);
     }
 }
 
@@ -159,7 +134,7 @@ struct Direct<Bytes> {
         if (const auto number = attach_blob(value)) {
             out.integer(*number);
         } else {
-            Direct<nlohmann::json>::write(out, nlohmann::json(value));
+            out.binary({reinterpret_cast<const char*>(value.data()), value.size()});
         }
     }
 
@@ -206,7 +181,7 @@ struct Direct<T> {
 
 template <DirectEnumeration T>
 struct Direct<T> {
-    // nlohmann/json makes a number of any enumeration, also of one that is a bool.
+    // nlohmann/json writes any enumeration as a number, even one whose underlying type is bool.
     using Underlying = std::underlying_type_t<T>;
     using Integer = std::conditional_t<std::is_same_v<Underlying, bool>, unsigned char, Underlying>;
 
@@ -343,7 +318,8 @@ struct Direct<T> {
 
 // --- Types whose members are listed
 
-// The number of the member with this name, or how many there are. It is mostly `expected`.
+// The index of the member with this name, or the number of members if none has it. Mostly it is
+// `expected`.
 template <HasMembers T>
 std::size_t find_member(std::string_view name, std::size_t expected) noexcept {
     constexpr auto& names = member_names<T>;

@@ -1,11 +1,12 @@
-// Why: a message type without to_json or from_json should be told so in a sentence, where
-// nlohmann/json would say it in pages.
+// Why: a message type without to_json or from_json deserves one sentence instead of nlohmann/json's
+// pages.
 #pragma once
 
 #include <tether/config.hpp>
 
 #include <nlohmann/json.hpp>
 
+#include <exception>
 #include <type_traits>
 
 TETHER_NAMESPACE_BEGIN
@@ -13,19 +14,32 @@ namespace detail {
 
 template <class T>
 nlohmann::json to_dom(const T& value) {
-    static_assert(std::is_constructible_v<nlohmann::json, const T&>,
-                  "this message type has no to_json: write one, or list its members in "
-                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...)");
-    return nlohmann::json(value);
+    constexpr bool convertible = std::is_constructible_v<nlohmann::json, const T&>;
+    static_assert(convertible,
+                  "this message type has no to_json: list its members in "
+                  "TETHER_DEFINE_MESSAGE(Type, member...) or "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...), behind the type in its "
+                  "namespace, or write a to_json for it");
+    if constexpr (convertible) {
+        return nlohmann::json(value);
+    } else {
+        return nullptr;
+    }
 }
 
 template <class T>
 T from_dom(const nlohmann::json& dom) {
-    static_assert(
-        requires { dom.template get<T>(); },
-        "this message type has no from_json, or no default constructor: write one, or list its "
-        "members in NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...)");
-    return dom.template get<T>();
+    constexpr bool convertible = requires { dom.template get<T>(); };
+    static_assert(convertible,
+                  "this message type has no from_json, or no default constructor: list its members "
+                  "in TETHER_DEFINE_MESSAGE(Type, member...) or "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, member...), behind the type in its "
+                  "namespace, or write a from_json for it");
+    if constexpr (convertible) {
+        return dom.template get<T>();
+    } else {
+        std::terminate();  // not reached: it does not compile
+    }
 }
 
 }  // namespace detail

@@ -1,10 +1,10 @@
 // Why: a payload comes from another process, which may be broken. nlohmann's readers and its DOM
-// call themselves for each level of nesting, so that 30 KB of opening brackets overflow the stack
-// of whoever decodes them. This builds the DOM from the reader's events, and refuses to go too
-// deep.
+// recurse for each level of nesting, so 30 KB of opening brackets overflow the stack of the thread
+// that decodes them. This builds the DOM from the reader's events, and refuses deep nesting.
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/codec/nesting.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -18,13 +18,6 @@
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
-
-inline constexpr std::size_t deepest_nesting = 256;
-
-[[noreturn]] inline void throw_too_deep() {
-    throw std::runtime_error("nested more than " + std::to_string(deepest_nesting) +
-                             " levels deep");
-}
 
 class DomReader final : public nlohmann::json_sax<nlohmann::json> {
     using Json = nlohmann::json;
@@ -83,12 +76,12 @@ private:
     }
 
     Json root_;
-    std::vector<Json*> open_;  // the containers that are not complete, outermost first
+    std::vector<Json*> open_;  // the incomplete containers, outermost first
     Json* member_ = nullptr;   // where the next value of the innermost object goes
 };
 
 // A CBOR string of unknown length consists of strings of known length (RFC 8949, section 3.2.3).
-// The reader also takes others inside, calls itself for each, and tells nobody.
+// The reader accepts nested ones as well, and recurses for each without an event.
 inline void check_cbor_strings(std::string_view in) {
     const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(in[at]); };
     int chunks_of = -1;  // the major type of the string of unknown length that is open

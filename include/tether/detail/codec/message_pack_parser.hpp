@@ -1,9 +1,9 @@
-// Why: whoever knows the type that comes next asks for it, and needs no document in between. An
-// error says what was expected, what is there, in which member, and where.
+// Why: a reader that knows the next type asks for it, and needs no document in between. An error
+// says what was expected, what was found, in which member, and where.
 #pragma once
 
 #include <tether/config.hpp>
-#include <tether/detail/codec/dom_reader.hpp>
+#include <tether/detail/codec/nesting.hpp>
 
 #include <bit>
 #include <concepts>
@@ -67,8 +67,8 @@ struct MessagePackHead {
     std::uint64_t number;
 };
 
-// Takes one value after the other off the front. Each function throws std::runtime_error when
-// something else comes, or too little; the parser is of no use then.
+// Takes one value after the other off the front. Each function throws std::runtime_error if the
+// next value is another or incomplete; do not use the parser any more then.
 class MessagePackParser {
     using Kind = MessagePackKind;
     using Head = MessagePackHead;
@@ -79,7 +79,7 @@ public:
     MessagePackParser& operator=(const MessagePackParser&) = delete;
     ~MessagePackParser() = default;
 
-    // While it lives, errors are those of the member `name`.
+    // While this lives, errors name the member `name`.
     class InMember {
     public:
         InMember(MessagePackParser& parser, std::string_view name) noexcept
@@ -97,7 +97,8 @@ public:
         const InMember* outer_;
     };
 
-    // Says in which member, and where: by default at the value that was taken last.
+    // Throws an error that names the member and the place: by default, that of the value taken
+    // last.
     [[noreturn]] void fail(std::string_view what) const { fail_at(start_, what); }
     [[noreturn, gnu::cold, gnu::noinline]] void fail_at(std::size_t at,
                                                         std::string_view what) const {
@@ -114,7 +115,7 @@ public:
 
     // --- Values of one type
 
-    // Whether nil comes next; if so, it is taken.
+    // Takes nil if it comes next.
     bool nil() {
         if (at_ == in_.size() || in_[at_] != '\xc0') return false;
         head();
@@ -167,7 +168,7 @@ public:
         return take(next.number);
     }
 
-    // The number of elements, or of keys and values, that follow; close() belongs behind them.
+    // The number of elements, or of pairs of key and value, that follow. Call close() after them.
     std::size_t open_array() {
         const auto next = head();
         if (next.kind != Kind::array) fail_expected("an array", next.kind);
@@ -193,7 +194,8 @@ public:
         return signed_integer(static_cast<std::int8_t>(type));
     }
 
-    // What follows the head of an array or a map: never more than there can be in the bytes left.
+    // The number of values after the head of an array or a map; never more than the bytes left can
+    // hold.
     std::size_t open(Head container) {
         if (++depth_ > deepest_nesting) {
             fail("nested more than " + std::to_string(deepest_nesting) + " levels deep");
@@ -203,7 +205,7 @@ public:
         return static_cast<std::size_t>(container.number);
     }
 
-    // What follows the head of anything else.
+    // The bytes after the head of any other value.
     std::string_view take(std::uint64_t size) {
         if (size > bytes_left()) fail("the input ends too early");
         const std::string_view bytes{in_.data() + at_, static_cast<std::size_t>(size)};

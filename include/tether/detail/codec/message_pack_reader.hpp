@@ -1,6 +1,6 @@
-// Why: nlohmann's reader takes a payload byte by byte, with some forty instructions for each, and
-// most of a typed message is strings. This one takes a string as a whole. It accepts what that
-// accepts, and builds the same DOM: a fuzz target holds the two together.
+// Why: nlohmann's reader takes some forty instructions for each byte, and most of a typed message
+// is strings. This one takes a string as a whole. It accepts the same input and builds the same
+// DOM; a fuzz target compares the two.
 #pragma once
 
 #include <tether/config.hpp>
@@ -24,7 +24,7 @@ class MessagePackReader {
 public:
     MessagePackReader(MessagePackParser& in, DomReader& dom) noexcept : in_(in), dom_(dom) {}
 
-    // One value; throws std::runtime_error for all else.
+    // Reads one value. Throws std::runtime_error for anything else.
     void read() {
         const auto next = in_.head();
         switch (next.kind) {
@@ -105,14 +105,14 @@ private:
     DomReader& dom_;
 };
 
-// One value of several.
+// Reads the next of several values.
 inline nlohmann::json read_message_pack(MessagePackParser& in) {
     DomReader dom;
     MessagePackReader{in, dom}.read();
     return dom.take();
 }
 
-// Exactly one.
+// Reads exactly one value.
 inline nlohmann::json read_message_pack(std::string_view in) {
     MessagePackParser parser{in};
     auto document = read_message_pack(parser);

@@ -18,8 +18,8 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// Appends to a string, each value in its shortest form, as nlohmann's to_msgpack does. The string
-// gets most of it by the buffer: an append costs more than what there is to append.
+// Appends to a string, each value in its shortest form, as nlohmann's to_msgpack does. Values are
+// collected in a buffer first, because an append costs more than the few bytes of a value.
 class MessagePackWriter {
 public:
     explicit MessagePackWriter(std::string& out) noexcept : out_(out) {}
@@ -27,9 +27,8 @@ public:
     MessagePackWriter& operator=(const MessagePackWriter&) = delete;
     ~MessagePackWriter() = default;
 
-    // The string, with all that was written; once more at the end.
-    // Not inlined: GCC 12 would then warn its users, by mistake, that the buffer may be
-    // uninitialized.
+    // Appends the buffer and returns the string; to be called at the end as well. Not inlined:
+    // otherwise GCC 12 warns, wrongly, that the buffer may be uninitialized.
     [[gnu::noinline]] std::string& flush() {
         out_.append(buffer_, used_);
         used_ = 0;
@@ -47,7 +46,7 @@ public:
         positive(static_cast<std::uint64_t>(value));
     }
 
-    // Of four bytes where that loses nothing.
+    // In four bytes if that loses nothing.
     void real(double value) {
         using Float = std::numeric_limits<float>;
         if (value >= Float::lowest() && value <= Float::max()) {
@@ -72,7 +71,16 @@ public:
         raw(text);
     }
 
-    // What follows: as many values, or twice as many, each behind its key.
+    void binary(std::string_view bytes) {
+        if (bytes.size() <= 0xff) {
+            marked(0xc4, static_cast<std::uint8_t>(bytes.size()));
+        } else {
+            length(0xc5, bytes.size());
+        }
+        raw(bytes);
+    }
+
+    // The head; `size` values must follow, or `size` pairs of key and value.
     void array(std::size_t size) { size < 16 ? byte(0x90 | size) : length(0xdc, size); }
     void map(std::size_t size) { size < 16 ? byte(0x80 | size) : length(0xde, size); }
 
@@ -120,7 +128,7 @@ private:
         marked(0xd3, static_cast<std::uint64_t>(value));
     }
 
-    // `marker` is that of a length of 16 bits; that of 32 bits is the next.
+    // `marker` is that of a 16-bit length; the next one is that of a 32-bit length.
     void length(unsigned marker, std::uint64_t size) {
         if (size <= 0xffff) return marked(marker, static_cast<std::uint16_t>(size));
         if (size > 0xffffffff) throw std::runtime_error("too long for MessagePack: 4 GiB or more");

@@ -1,4 +1,4 @@
-// Why: not every message is the codec's business: a type without members needs no bytes, and blobs
+// Why: the codec does not see every message: a type without members needs no bytes, and blobs
 // travel beside the payload.
 #pragma once
 

@@ -7,6 +7,7 @@
 #if defined(_WIN32)
 #error "Tether does not run on Windows yet; a port belongs into tether/detail/os/windows/"
 #else
+#include <tether/detail/os/posix/debugger.hpp>
 #include <tether/detail/os/posix/descendants.hpp>
 #include <tether/detail/os/posix/descriptor.hpp>
 #include <tether/detail/os/posix/executable.hpp>
@@ -25,5 +26,6 @@
 #include <tether/detail/os/posix/spawn.hpp>
 #include <tether/detail/os/posix/stderr_sink.hpp>
 #include <tether/detail/os/posix/surroundings.hpp>
+#include <tether/detail/os/posix/trace_file.hpp>
 #include <tether/detail/os/posix/worker_setup.hpp>
 #endif

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <tether/config.hpp>
+#include <tether/detail/base/debug_mode.hpp>
+#include <tether/detail/base/printable.hpp>
 #include <tether/detail/os/os.hpp>
 #include <tether/detail/parent/output_pump.hpp>
+#include <tether/detail/parent/process_observer.hpp>
 #include <tether/detail/transport/worker_mark.hpp>
 #include <tether/detail/wire/bootstrap.hpp>
 #include <tether/detail/wire/control_record.hpp>
@@ -32,7 +35,7 @@ inline Secret make_secret() {
     return secret;
 }
 
-// By which the worker's descendants are known; not secret, since the environment is not.
+// The mark by which the worker's descendants are found. Not secret, because the environment is not.
 inline std::string make_family_mark() {
     std::random_device random;
     return std::to_string(own_process_number()) + ":" + std::to_string(random()) +
@@ -43,7 +46,7 @@ inline std::string worker_name(const WorkerOptions& options) {
     if (!options.name.empty()) return options.name;
     if (!options.program.empty()) return file_name(options.program);
     try {
-        return own_executable().name;
+        return file_name(own_executable().file);
     } catch (const std::system_error&) {
         return "worker";
     }
@@ -57,6 +60,7 @@ struct LaunchedWorker {
     SharedMemory ledger{};
     Secret worker_secret{};
     Transport transport{};
+    const ProcessObserver* observer = nullptr;
 };
 
 inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& protocol,
@@ -72,6 +76,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     bootstrap.verify_peer = endpoint.verify_peer;
     bootstrap.mark_severity = reads_lines;
     bootstrap.concurrency = options.concurrency;
+    bootstrap.calls_in_work = options.calls_in_work;
     bootstrap.spin_us = to_microseconds(options.spin);
     bootstrap.max_message_bytes = options.max_message_bytes;
     bootstrap.orphan_grace_us = to_microseconds(options.orphan_grace);
@@ -82,7 +87,7 @@ inline Bootstrap make_bootstrap(const WorkerOptions& options, const ProtocolId& 
     return bootstrap;
 }
 
-// For what fits into a fresh socket.
+// The bytes must fit into the buffer of a fresh socket.
 inline void send_whole(int fd, std::string_view bytes, const char* step) {
     while (!bytes.empty()) {
         const ConstBuffer buffer{bytes.data(), bytes.size()};
@@ -112,20 +117,33 @@ inline void check_depth(const WorkerOptions& options) {
             depth_variable + " counts, the limit is " + std::to_string(most_depth) + ")");
 }
 
+// What lists of processes show of a worker that is the running executable: its program, and its
+// name where that is another.
+inline std::string process_title(const WorkerOptions& options, const std::string& program) {
+    const auto name = worker_name(options);
+    return program + ": worker" + (name == program ? std::string{} : ' ' + printable(name));
+}
+
 inline SpawnPlan make_plan(const WorkerOptions& options) {
     SpawnPlan plan;
     if (options.program.empty()) {
         auto own = own_executable();
         plan.program = std::move(own.path);
         plan.arguments = std::move(own.before);
-        if (plan.arguments.empty()) plan.arguments.push_back(worker_name(options));
+        if (plan.arguments.empty()) {
+            plan.arguments.push_back(process_title(options, file_name(own.file)));
+        }
     } else {
         plan.program = resolve_program(options.program);
-        plan.arguments.push_back(options.program);
+        plan.arguments.push_back(options.program);  // which the program may look at
     }
     plan.arguments.insert(plan.arguments.end(), options.arguments.begin(), options.arguments.end());
     plan.working_directory = options.working_directory;
     return plan;
+}
+
+inline void announce_to_debugger(const std::string& worker, std::int64_t pid) {
+    StderrSink::instance().say(describe_for_debugger(worker, std::to_string(pid)));
 }
 
 // Starts the worker's process. Throws a std::system_error whose text names the step that failed, or
@@ -134,6 +152,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
                              std::uint64_t generation, const Surroundings& surroundings,
                              OutputPump& output, int alarm) {
     check_depth(options);
+    auto* const observer = ProcessObserver::make(options, worker_name(options), generation);
     auto plan = make_plan(options);
     auto endpoint = make_endpoint(options.transport);
     auto control = make_socket_pair("socketpair for the control channel");
@@ -155,6 +174,7 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     changes[depth_variable] = std::to_string(bootstrap.depth);
     Family family{make_family_mark(), bootstrap.spares_sessions};
     changes[Family::variable] = family.mark;
+    if (observer != nullptr) observer->add_to(changes);
     plan.environment = changed_environment(changes);
     plan.descriptors = {null.get(), outputs.first.get(), outputs.second.get(), control.second.get(),
                         endpoint.child.get()};
@@ -164,9 +184,17 @@ inline LaunchedWorker launch(const WorkerOptions& options, const ProtocolId& pro
     SurroundingsLent lent{surroundings};
     ChildProcess process{spawn(plan), std::move(family)};
     lent.complete(process.pid(), !options.limits.nice);
-    return {std::move(process),       std::move(endpoint.parent),
-            std::move(control.first), SharedMemory{ledger.get(), sizeof(LedgerPages)},
-            bootstrap.worker_secret,  endpoint.transport};
+    if (is_debugging()) announce_to_debugger(bootstrap.worker, process.pid());
+    if (observer != nullptr) {
+        observer->spawned(process.pid(), endpoint.transport, plan.arguments);
+    }
+    return {std::move(process),
+            std::move(endpoint.parent),
+            std::move(control.first),
+            SharedMemory{ledger.get(), sizeof(LedgerPages)},
+            bootstrap.worker_secret,
+            endpoint.transport,
+            observer};
 }
 
 }  // namespace detail

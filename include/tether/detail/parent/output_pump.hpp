@@ -1,11 +1,12 @@
-// Why: a worker's output is read wherever somebody can: on the background thread, and on a thread
-// that waits for the worker's end. It is shown by default, and its last lines explain a crash.
+// Why: a worker's output is read on the background thread, and on a thread that waits for the
+// worker's end. It is shown by default, and its last lines explain a crash.
 #pragma once
 
 #include <tether/config.hpp>
 #include <tether/detail/base/held_lock.hpp>
 #include <tether/detail/os/os.hpp>
 #include <tether/detail/wire/line_splitter.hpp>
+#include <tether/detail/wire/relayed_line.hpp>
 #include <tether/logging.hpp>
 #include <tether/options.hpp>
 
@@ -27,10 +28,13 @@ public:
         LogSource source{};
         Descriptor pipe{};
         LineSplitter lines{};
+        MarkedLine open{};  // the mark of a line that goes on
+        bool is_open = false;
         std::atomic<bool> ended{false};
     };
 
-    explicit OutputPump(Output output) : output_(std::move(output)) {}
+    explicit OutputPump(Output output)
+        : output_(std::move(output)), relayed_(output_.relay_options()) {}
 
     // Makes what the worker gets as its stdout and stderr.
     DescriptorPair open() {
@@ -50,6 +54,7 @@ public:
     void set_identity(std::string worker, std::int64_t pid) {
         worker_ = std::move(worker);
         pid_ = pid;
+        relayed_ = RelayedLine{output_.relay_options(), worker_};
     }
 
     [[nodiscard]] bool reads_lines() const noexcept {
@@ -78,10 +83,9 @@ public:
                 stream.ended = true;
                 return;
             }
-            stream.lines.feed({bytes.data(), static_cast<std::size_t>(size)},
-                              [&](std::string_view text, bool terminated) {
-                                  give(stream.source, text, terminated);
-                              });
+            stream.lines.feed(
+                {bytes.data(), static_cast<std::size_t>(size)},
+                [&](std::string_view text, bool terminated) { give(stream, text, terminated); });
         }
     }
 
@@ -95,7 +99,10 @@ public:
         if (output_.mode() == Output::Mode::callback && output_.callback()) {
             call_back({worker_, pid_, LogSource::log, severity, text});
         } else if (output_.mode() == Output::Mode::relay) {
-            StderrSink::instance().add(id_, output_.prefix(), worker_ + ": " + text, true);
+            if (!relayed_.is_shown(severity)) return;
+            const auto head = relayed_.head({true, severity, {}});
+            const auto name = relayed_.names_worker() ? std::string{} : worker_ + ": ";
+            StderrSink::instance().add(id_, head, relayed_.text(name + text, true), true);
             flush();
         }
     }
@@ -111,14 +118,14 @@ public:
     // Writes relayed lines as far as the host's stderr takes them. False: some are left.
     bool flush() { return output_.mode() != Output::Mode::relay || StderrSink::instance().flush(); }
 
-    // The worker is gone: reads what is left in the pipes, whoever else may hold them open, and
-    // sees to it that the host's stderr has everything before an error is reported.
+    // The worker is gone: reads what is left in the pipes, which other processes may still hold
+    // open, and writes all of it to the host's stderr before an error is reported.
     void finish() {
         for (auto& stream : streams_) {
             const auto give_line = [&](std::string_view text, bool terminated) {
-                give(stream.source, text, terminated);
+                give(stream, text, terminated);
             };
-            // A stranger may hold the pipe and go on writing: read what fits into it, not more.
+            // Another process may go on writing: read what fits into the pipe, not more.
             for (int round = 0; round < 64 && stream.pipe && !stream.ended; ++round) {
                 if (!ready_now(stream.pipe.get())) break;
                 pump(stream);
@@ -128,7 +135,7 @@ public:
             stream.lines.finish(give_line);
         }
         if (output_.mode() != Output::Mode::relay) return;
-        StderrSink::instance().close(id_, output_.prefix());
+        StderrSink::instance().close(id_, relayed_.head({}));
         flush_patiently();
     }
 
@@ -138,16 +145,26 @@ private:
         StderrSink::instance().flush_patiently(std::chrono::milliseconds{50});
     }
 
-    void give(LogSource source, std::string_view text, bool terminated) {
-        const auto line =
-            source == LogSource::standard_error ? read_mark(text) : MarkedLine{false, {}, text};
-        if (source == LogSource::standard_error) tail_.add(line.text, terminated);
+    void give(Stream& stream, std::string_view text, bool terminated) {
+        const auto line = marked(stream, text);
+        stream.open = {line.is_log, line.severity, {}};
+        stream.is_open = !terminated;
+        if (stream.source == LogSource::standard_error) tail_.add(line.text, terminated);
         if (output_.mode() == Output::Mode::relay) {
-            StderrSink::instance().add(id_, output_.prefix(), line.text, terminated);
+            if (!relayed_.is_shown(line.severity)) return;
+            StderrSink::instance().add(id_, relayed_.head(line),
+                                       relayed_.text(line.text, terminated), terminated);
         } else if (output_.mode() == Output::Mode::callback && output_.callback()) {
-            call_back({worker_, pid_, line.is_log ? LogSource::log : source,
-                       line.is_log ? line.severity : Severity::info, line.text});
+            call_back({worker_, pid_, line.is_log ? LogSource::log : stream.source, line.severity,
+                       line.text});
         }
+    }
+
+    // A later piece of a line has the mark of its first.
+    static MarkedLine marked(const Stream& stream, std::string_view text) noexcept {
+        if (stream.is_open) return {stream.open.is_log, stream.open.severity, text};
+        if (stream.source == LogSource::standard_error) return read_mark(text);
+        return {false, Severity::info, text};
     }
 
     void call_back(const LogRecord& record) {
@@ -168,6 +185,7 @@ private:
     }
 
     Output output_;
+    RelayedLine relayed_;
     std::atomic<bool> calling_{false};
     std::uint64_t id_ = next_id();
     std::string worker_;

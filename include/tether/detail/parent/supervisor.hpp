@@ -1,23 +1,32 @@
-// Why: what a Worker is when its process comes and goes: one session at a time, a new one when a
-// call needs it and the restart policy allows, and calls that outlive a session where that is
-// right.
+// Why: what a Worker is while its processes come and go. The decisions are those of Restart; here
+// are the threads and calls that wait for them, and the present session.
 #pragma once
 
 #include <tether/config.hpp>
 #include <tether/detail/background/stop_ladder.hpp>
 #include <tether/detail/base/clock.hpp>
+#include <tether/detail/base/debug_mode.hpp>
 #include <tether/detail/base/held_lock.hpp>
+#include <tether/detail/base/options_check.hpp>
 #include <tether/detail/call/async_call.hpp>
+#include <tether/detail/call/carrier.hpp>
+#include <tether/detail/call/end_wait.hpp>
+#include <tether/detail/call/observed_call.hpp>
+#include <tether/detail/call/reason.hpp>
 #include <tether/detail/os/watches.hpp>
-#include <tether/detail/parent/restart_budget.hpp>
+#include <tether/detail/parent/end_waits.hpp>
+#include <tether/detail/parent/restart.hpp>
 #include <tether/detail/parent/session_background.hpp>
+#include <tether/detail/parent/session_ending.hpp>
 #include <tether/detail/parent/session_health.hpp>
+#include <tether/detail/parent/session_start.hpp>
 #include <tether/detail/transport/worker_mark.hpp>
 #include <tether/options.hpp>
 #include <tether/worker_state.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -33,20 +42,21 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-class Supervisor final : public CallCarrier,
+class Supervisor final : public ProcessCarrier,
                          public Bereaved,
                          public std::enable_shared_from_this<Supervisor> {
     using Lock = std::unique_lock<std::mutex>;
+    using Next = Restart::Next;
 
 public:
     Supervisor(WorkerOptions options, ProtocolId protocol)
-        : options_(std::move(options)),
-          call_timeout_(options_.call_timeout),
-          max_message_bytes_(options_.max_message_bytes),
-          name_(worker_name(options_)),
+        : call_timeout_(options.call_timeout),
+          max_message_bytes_(options.max_message_bytes),
+          name_(worker_name(options)),
           protocol_(std::move(protocol)),
-          budget_(options_.restart),
           runtime_(Runtime::usable()),
+          restart_(name_, options.restart),
+          options_(std::make_shared<const WorkerOptions>(std::move(options))),
           resume_timer_(runtime_.context()) {}
 
     // Starts the first process. A failure is kept for the first call. Not yet in a process that was
@@ -83,32 +93,30 @@ public:
     }
 
     // Before anything that locks: the lock may be held by a thread that does not exist here.
-    void check_not_forked() const {
-        if (!forked()) return;
-        throw CallError(errc::forked, "worker \"" + name_ +
-                                          "\" belongs to the process that this one was forked "
-                                          "from");
+    void check_not_forked() const override {
+        if (forked()) throw in_forked_copy(name_);
     }
 
     [[nodiscard]] const std::string& name() const noexcept override { return name_; }
     // True in a forked copy of the process that made this.
-    [[nodiscard]] bool forked() const noexcept {
+    [[nodiscard]] bool forked() const noexcept override {
         return runtime_.epoch() != Runtime::fork_epoch().load();
     }
 
-    [[nodiscard]] CallLimits call_limits() const noexcept {
+    [[nodiscard]] CallLimits call_limits() const noexcept override {
         return {call_timeout_.load(), max_message_bytes_.load()};
+    }
+    [[nodiscard]] unsigned calls_at_once() const override {
+        const auto lock = acquire(mutex_);
+        return session_ == nullptr ? options_->concurrency : session_->calls_at_once();
     }
 
     // Carries out a call on this thread. On return it is settled; throws where it was never sent.
-    void run(BlockingCall& call, const std::stop_token& token) {
+    void run(BlockingCall& call, const std::stop_token& token) override {
         const Entered entered;
         if (entered.interrupted()) throw_interrupted();
         if (runtime_.on_thread()) {
-            throw CallError(errc::would_deadlock,
-                            "a blocking call to worker \"" + name_ +
-                                "\" on Tether's background thread, which has to answer it; use "
-                                "async_call there");
+            throw on_background_thread(name_);
         }
         if (!token.stop_possible()) return run(call);
         call.interruptible = true;
@@ -117,19 +125,23 @@ public:
         run(call, &cancellable);
     }
 
+    void post(BlockingCall& call) override {
+        const Entered entered;
+        if (entered.interrupted()) throw_interrupted();
+        while (!session_for(call, nullptr)->connection().post(call)) {
+        }
+    }
+
     // --- CallCarrier
 
+    void check_may_block() const override {
+        check_not_forked();
+        if (is_interrupted()) throw_interrupted();
+        if (runtime_.on_thread()) throw on_background_thread(name_);
+    }
+
     void launch(std::shared_ptr<AsyncCall> call) noexcept override {
-        const Entered entered;
-        try {
-            if (entered.interrupted()) throw_interrupted();
-            check_not_forked();
-            call->settled = false;
-            call->outcome.reset();
-            launch_or_throw(call);
-        } catch (...) {
-            call->fail(current_call_error(describe_call(call->info.request, name_)));
-        }
+        launch(std::move(call), std::nullopt);
     }
 
     void cancel(AsyncCall& call, bool only_unsent) override {
@@ -137,79 +149,101 @@ public:
         if (forked() || entered.interrupted())
             return;  // it is the original's, or locks may be ours
         const auto ticket = call.ticket();
-        if (ticket.session != nullptr)
-            ticket.session->connection().cancel(ticket.number, only_unsent);
+        if (ticket.connection != nullptr) {
+            observe_cancel(ticket.connection->observer(), call.info.request);
+            ticket.connection->cancel(ticket.number, only_unsent);
+        }
         if (const auto parked = unpark(call)) {
             refuse(*parked, errc::cancelled, "cancelled before it could be sent");
+        }
+        if (const auto wait = take_wait(call, only_unsent)) {
+            wait->refuse(errc::cancelled, "cancelled");
         }
     }
 
     // --- Ending
 
-    std::optional<ExitStatus> stop() {
+    std::optional<ExitStatus> stop() override {
         const Entered entered;
         if (entered.interrupted()) throw_interrupted();
         return end(StopLadder::Step::ask, true);
     }
-    void kill() {
+    void kill() override {
         const Entered entered;
         if (entered.interrupted()) throw_interrupted();
         end(StopLadder::Step::kill, false);
     }
 
-    void restart(std::optional<WorkerOptions> options) {
+    void restart(std::optional<WorkerOptions> options) override {
+        if (options) check_options(*options);
         const Entered entered;
         if (entered.interrupted()) throw_interrupted();
+        std::shared_ptr<const WorkerOptions> next;
+        if (options) {
+            options->name = name_;
+            next = std::make_shared<const WorkerOptions>(std::move(*options));
+        }
         const std::scoped_lock one_at_a_time{restart_mutex_};
         {
             const Lock lock{mutex_};
-            ++restarting_;  // calls wait for the new process
+            restart_.restart_begun();
         }
         try {
             end(StopLadder::Step::ask, false);
         } catch (...) {  // no memory
             const Lock lock{mutex_};
-            --restarting_;
+            restart_.restart_failed();
             notify();
             throw;
         }
         Lock lock{mutex_};
-        if (options) options_ = std::move(*options);
-        options_.name = name_;
-        call_timeout_ = options_.call_timeout;
-        max_message_bytes_ = options_.max_message_bytes;
-        budget_ = RestartBudget{options_.restart};
-        spent_.reset();
-        failed_start_.reset();
-        stopped_ = false;
-        --restarting_;
+        // The last ones hold a callback of the host's, and go once the lock is released.
+        if (next != nullptr) options_.swap(next);
+        call_timeout_ = options_->call_timeout;
+        max_message_bytes_ = options_->max_message_bytes;
+        restart_.restart_done(options_->restart);
         begin(lock);
         notify();
     }
 
+    // What is thrown here is the handler's.
+    void await_end(std::shared_ptr<EndWait> wait) noexcept override {
+        const Entered entered;
+        try {
+            if (entered.interrupted()) throw_interrupted();
+            runtime_.started_executor();
+            begin_wait(wait);
+            if (wait->cancel_requested) cancel(*wait, false);
+        } catch (...) {
+            wait->fail(current_call_error(describe_call(wait->info.request, name_)));
+        }
+    }
+
     // --- Looking
 
-    [[nodiscard]] WorkerState state() const {
+    [[nodiscard]] WorkerState state() const override {
         const Entered entered;
         const auto lock = acquire(mutex_);
-        if (stopped_) return WorkerState::stopped;
-        if (session_ == nullptr) return starting_ ? WorkerState::starting : WorkerState::ended;
+        if (restart_.is_stopped()) return WorkerState::stopped;
+        if (session_ == nullptr) {
+            return restart_.is_starting() ? WorkerState::starting : WorkerState::ended;
+        }
         return session_->connection().ready() ? WorkerState::ready : WorkerState::starting;
     }
-    [[nodiscard]] std::int64_t pid() const {
+    [[nodiscard]] std::int64_t pid() const override {
         const Entered entered;
         const auto lock = acquire(mutex_);
         return session_ == nullptr ? 0 : session_->pid();
     }
-    [[nodiscard]] std::uint64_t generation() const {
+    [[nodiscard]] std::uint64_t generation() const override {
         const Entered entered;
         const auto lock = acquire(mutex_);
-        return generation_;
+        return restart_.generation();
     }
-    [[nodiscard]] std::shared_ptr<const ExitReport> last_exit() const {
+    [[nodiscard]] std::shared_ptr<const ExitReport> last_exit() const override {
         const Entered entered;
         const auto lock = acquire(mutex_);
-        return last_exit_;
+        return restart_.last_exit();
     }
 
 private:
@@ -226,8 +260,12 @@ private:
         bool sent_again = false;
         for (;;) {
             const auto session = session_for(call, cancellable);
-            if (session->connection().submit(call) == 0) continue;
-            session->connection().wait(call);
+            observe_sending(call, session->observer());
+            const auto number = session->connection().submit(call);
+            if (number == 0) continue;
+            observe_sent(session->observer(), number);
+            session->connection().wait_for_answer(call);
+            observe_settled(call);
             if (call.outcome.logged != nullptr) {
                 call.outcome.logged->pass_on_output(call.deadline());
             }
@@ -240,21 +278,21 @@ private:
     // Waits for a session that takes calls, and starts one where that is due.
     std::shared_ptr<Session> session_for(const BlockingCall& call, Cancellable* cancellable) {
         Lock lock{mutex_};
-        const auto before = last_start();
+        const auto since = restart_.last_start();
         for (;;) {
-            if (failed_generation_ > before) throw CallError{*shared_failure_};
             if (cancellable != nullptr && cancellable->cancelled) {
-                throw refusal(call, errc::cancelled, "cancelled before it could be sent");
+                throw refusal(call, name_, errc::cancelled, "cancelled before it could be sent");
             }
-            const auto wake = advance(lock);
-            if (wake == TimePoint::min()) {
+            const auto next = advance(lock, since);
+            if (next.what == Next::What::use) {
                 if (cancellable != nullptr) cancellable->session = session_;
                 return session_;
             }
             if (Clock::now() >= call.deadline()) {
-                throw refusal(call, errc::timeout, "the worker could not be started in time");
+                throw refusal(call, name_, errc::timeout,
+                              "the worker could not be started in time");
             }
-            const auto until = std::min(wake, call.deadline());
+            const auto until = std::min(next.until, call.deadline());
             ++waiting_;
             if (until == TimePoint::max()) {
                 changed_.wait(lock);
@@ -273,29 +311,50 @@ private:
             session = cancellable.session;
             changed_.notify_all();
         }
-        if (session != nullptr) session->connection().cancel(cancellable.call);
+        if (session == nullptr) return;
+        observe_cancel(session->observer(), cancellable.call.info.request);
+        session->connection().cancel(cancellable.call);
     }
 
     // --- Async calls
 
-    void launch_or_throw(const std::shared_ptr<AsyncCall>& call) {
-        for (;;) {
+    // `since`: it shares the failure of each start that was over later; none: it has just come.
+    void launch(std::shared_ptr<AsyncCall> call, std::optional<std::uint64_t> since) noexcept {
+        const Entered entered;
+        try {
+            if (entered.interrupted()) throw_interrupted();
+            check_not_forked();
+            call->settled = false;
+            call->outcome.reset();
+            launch_or_throw(call, since);
+        } catch (...) {
+            call->fail(current_call_error(describe_call(call->info.request, name_)));
+        }
+    }
+
+    void launch_or_throw(const std::shared_ptr<AsyncCall>& call,
+                         std::optional<std::uint64_t> since) {
+        for (;; since.reset()) {
             std::shared_ptr<Session> session;
             {
                 Lock lock{mutex_};
                 if (call->cancel_requested) {
-                    throw refusal(*call, errc::cancelled, "cancelled before it could be sent");
+                    throw refusal(*call, name_, errc::cancelled,
+                                  "cancelled before it could be sent");
                 }
-                const auto wake = advance(lock);
-                if (wake != TimePoint::min()) return park(call, wake);
+                const auto next = advance(lock, since.value_or(restart_.last_start()));
+                if (next.what != Next::What::use) return park(call, next.until);
                 session = session_;
             }
             call->hold(call);
             auto& connection = session->connection();
+            observe_sending(*call, session->observer());
             const auto number = connection.submit(*call);
             if (number == 0) continue;
-            if (!call->may_be_cancelled()) return;
-            call->set_ticket({session->generation(), number, session});
+            observe_sent(session->observer(), number);
+            if (!call->may_be_cancelled() && call->feed == nullptr) return;
+            call->set_ticket({session->generation(), number, {session, &connection}});
+            call->on_sent();
             if (call->cancel_requested) connection.cancel(number, false);
             return;
         }
@@ -304,7 +363,7 @@ private:
     // Keeps a call until a process may be started, or its deadline.
     void park(const std::shared_ptr<AsyncCall>& call, TimePoint wake) {
         if (Clock::now() >= call->deadline()) {
-            throw refusal(*call, errc::timeout, "the worker could not be started in time");
+            throw refusal(*call, name_, errc::timeout, "the worker could not be started in time");
         }
         parked_.push_back(call);
         resume_at(std::min(wake, call->deadline()));
@@ -338,55 +397,47 @@ private:
     // On the background thread: launches what was parked; it may be parked again.
     void resume() {
         std::vector<std::shared_ptr<AsyncCall>> calls;
-        std::uint64_t before = 0;
+        std::uint64_t since = 0;
         {
             const Lock lock{mutex_};
             resume_when_ = TimePoint::max();
             calls.swap(parked_);
-            before = last_start();
+            since = restart_.last_start();
         }
-        for (auto& call : calls) {
-            if (const auto failure = failure_since(before)) {
-                call->fail(*failure);
-            } else {
-                launch(std::move(call));
-            }
-        }
-    }
-
-    // The number of the last start that is over. Whoever waits fails with any later one that fails.
-    [[nodiscard]] std::uint64_t last_start() const noexcept {
-        return starting_ ? generation_ - 1 : generation_;
-    }
-
-    std::optional<CallError> failure_since(std::uint64_t before) const {
-        const Lock lock{mutex_};
-        return failed_generation_ > before ? shared_failure_ : std::nullopt;
+        for (auto& call : calls) launch(std::move(call), since);
+        complete_waits();
     }
 
     void refuse(AsyncCall& call, errc cause, const std::string& text) {
-        call.fail(refusal(call, cause, text));
+        call.fail(refusal(call, name_, cause, text));
     }
 
     // --- Sessions
 
-    // Brings the worker closer to taking calls. Returns the far past when session_ takes them now,
-    // else when to try again at the latest; changed_ tells of more. Throws when it never will.
-    TimePoint advance(Lock& lock) {
+    // What the call that asks does now: it uses session_ or waits. Starts a process where that is
+    // due, and throws where the call fails. changed_ tells of each event.
+    Next advance(Lock& lock, std::uint64_t since) {
         if (!begun_) begin_late();
-        if (restarting_ != 0) return TimePoint::max();
-        if (stopped_) throw CallError(errc::stopped, "worker \"" + name_ + "\" was stopped");
-        if (failed_start_) throw CallError{*std::exchange(failed_start_, std::nullopt)};
-        if (session_ != nullptr) {
-            return session_->connection().takes_calls() ? TimePoint::min() : TimePoint::max();
+        auto next = decide(since);
+        if (next.what == Next::What::start) {
+            start(lock);
+            next = decide(since);
+            // It has ended already. The call looks at its deadline before the next start.
+            if (next.what == Next::What::start) next = {Next::What::wait, Clock::now()};
         }
-        if (starting_) return TimePoint::max();
+        if (next.what == Next::What::fail) throw CallError{*next.error};
+        return next;
+    }
+
+    // A call that finds a session costs no look at the clock here.
+    Next decide(std::uint64_t since) {
+        assert((session_ != nullptr) == (restart_.process() == Restart::Process::running));
+        if (!restart_.needs_process()) {
+            const bool takes_calls = session_ != nullptr && session_->connection().takes_calls();
+            return restart_.next(TimePoint::min(), takes_calls, since);
+        }
         check_descriptors();
-        const auto now = Clock::now();
-        if (budget_.spent(now)) throw CallError{budget_spent()};
-        if (budget_.next_start() > now) return budget_.next_start();
-        start(lock);
-        return session_ != nullptr ? TimePoint::min() : now;
+        return restart_.next(Clock::now(), false, since);
     }
 
     void check_descriptors() const {
@@ -401,9 +452,9 @@ private:
         try {
             check_descriptors();
             runtime_.started_executor();
-            start(lock);
+            if (auto failure = start(lock)) restart_.keep_for_next_call(std::move(*failure));
         } catch (...) {
-            failed_start_ = current_call_error("worker \"" + name_ + "\" could not be started");
+            restart_.keep_for_next_call(current_call_error(could_not_be_started()));
         }
     }
 
@@ -414,77 +465,76 @@ private:
         begun_ = true;
     }
 
-    void start(Lock& lock) {
-        starting_ = true;
-        const auto generation = ++generation_;
+    // Releases the lock meanwhile.
+    std::optional<CallError> start(Lock& lock) {
+        const auto generation = restart_.start_begun();
         const auto options = options_;
         std::shared_ptr<Session> session;
         std::optional<CallError> error;
         lock.unlock();
         try {
-            session = Session::start(options, protocol_, generation, surroundings_,
+            session = Session::start(options_in_force(*options), protocol_, generation,
+                                     surroundings_, protocol_.is_live ? hub() : nullptr,
                                      [weak = weak_from_this()](const SessionEnd& end) {
                                          if (const auto self = weak.lock()) self->on_end(end);
                                      });
+            if (protocol_.is_live) hub()->attach({session, &session->connection()});
         } catch (...) {
-            error = current_call_error("worker \"" + name_ + "\" could not be started");
+            error = current_call_error(could_not_be_started());
+            observe_failed_start(*options, name_, generation, *error);
         }
         lock.lock();
-        starting_ = false;
-        if (session != nullptr && ended_generation_ < generation) session_ = std::move(session);
         if (error) {
-            record_failure();
-            failed_generation_ = generation;
-            shared_failure_ = error;
-            last_error_text_ = error->what();
+            restart_.start_failed(Clock::now(), *error);
+        } else if (restart_.started()) {
+            session_ = std::move(session);
+        } else {  // it holds a callback of the host's
+            lock.unlock();
+            session.reset();
+            lock.lock();
         }
         notify();
-        if (error) throw CallError{*error};
+        return error;
     }
 
-    // What may throw comes first: it is called again then.
+    // When it throws it is called again.
     void on_end(const SessionEnd& end) {
-        auto text = end.expected ? std::string{} : to_string(*end.report);
-        const auto lock = acquire(mutex_);
-        if (!end.expected) {
-            record_failure();
-            last_error_text_ = std::move(text);
+        std::string next;
+        {
+            const auto lock = acquire(mutex_);
+            restart_.ended(Clock::now(), end);
+            if (session_ != nullptr && session_->generation() == end.report->generation) {
+                session_ = nullptr;
+            }
+            notify();
+            if (is_logging()) next = restart_.describe_next(Clock::now());
         }
-        last_exit_ = end.report;
-        ended_generation_ = std::max(ended_generation_, end.report->generation);
-        // Nobody was told of a start that failed: the next call is.
-        if (!end.expected && !end.was_ready && !end.seen) failed_start_ = end.error;
-        if (session_ != nullptr && session_->generation() == end.report->generation) {
-            session_ = nullptr;
-        }
-        notify();
+        if (!next.empty()) log_decision(name_, next);
     }
 
-    void record_failure() {
-        budget_.record_failure(Clock::now());
-        spent_.reset();
-    }
-
+    // An event of restart_, or a wait was added. With mutex_ held.
     void notify() {
         changed_.notify_all();
-        if (!parked_.empty()) resume_at(Clock::now());
+        if (session_ == nullptr && !restart_.is_starting()) {
+            const auto& last = restart_.last_exit();
+            waits_.end(last, last != nullptr && last->generation == restart_.generation());
+        } else if (session_ != nullptr && restart_.is_stopped()) {
+            session_->end_in_background();  // perhaps the thread that stopped it did not wait
+        }
+        if (!parked_.empty() || waits_.any_due()) resume_at(Clock::now());
     }
 
     std::optional<ExitStatus> end(StopLadder::Step first, bool for_good) {
+        if (for_good) stop_for_good();
         std::shared_ptr<Session> session;
-        std::vector<std::shared_ptr<AsyncCall>> refused;
         {
             auto lock = acquire(mutex_);
-            wait_until_changed(changed_, lock, [&] { return !starting_; });
-            if (for_good) stopped_ = true;
-            if (for_good) refused.swap(parked_);
-            changed_.notify_all();
+            wait_until_changed(changed_, lock, [&] { return !restart_.is_starting(); });
             session = session_;
         }
-        if (session != nullptr && for_good) session->end_for_good();
-        if (session != nullptr && first == StopLadder::Step::kill) session->kill_by_owner();
-        for (const auto& call : refused) refuse(*call, errc::stopped, "the worker was stopped");
         if (session != nullptr) {
+            if (for_good) session->end_for_good();
+            if (first == StopLadder::Step::kill) session->kill_by_owner();
             const bool alone = runtime_.on_thread() || runtime_.exiting();
             const std::shared_ptr<Endable> endable = session;
             // After the exit hook only what that had to give up is left.
@@ -495,6 +545,56 @@ private:
         return report == nullptr ? std::nullopt : std::optional{report->status};
     }
 
+    // Before it waits for anything: a process that another thread is starting is ended as well.
+    void stop_for_good() {
+        std::vector<std::shared_ptr<AsyncCall>> refused;
+        {
+            const auto lock = acquire(mutex_);
+            restart_.stop();
+            refused.swap(parked_);
+            changed_.notify_all();
+        }
+        refuse_stopped(refused);
+    }
+
+    void refuse_stopped(const std::vector<std::shared_ptr<AsyncCall>>& calls) {
+        for (const auto& call : calls) refuse(*call, errc::stopped, "the worker was stopped");
+    }
+
+    // --- Ends that no thread blocks for
+
+    void begin_wait(const std::shared_ptr<EndWait>& wait) {
+        std::vector<std::shared_ptr<AsyncCall>> refused;
+        {
+            const auto lock = acquire(mutex_);
+            waits_.add(wait);
+            if (wait->stops()) {
+                restart_.stop();
+                refused.swap(parked_);
+            }
+            notify();
+        }
+        refuse_stopped(refused);
+    }
+
+    // On the background thread.
+    void complete_waits() {
+        EndWaits::List due;
+        std::optional<CallError> failure;
+        {
+            const Lock lock{mutex_};
+            if (!waits_.any_due()) return;
+            failure = restart_.last_failure();
+            due = waits_.take_due();
+        }
+        EndWaits::complete(due, failure);
+    }
+
+    std::shared_ptr<EndWait> take_wait(const AsyncCall& call, bool unnoticed) {
+        const Lock lock{mutex_};
+        return waits_.take(call, unnoticed);
+    }
+
     // --- Errors
 
     [[noreturn]] void throw_interrupted() const {
@@ -503,56 +603,40 @@ private:
             "worker \"" + name_ + "\" was used in a signal handler that had interrupted Tether");
     }
 
-    [[nodiscard]] CallError refusal(const Call& call, errc cause, const std::string& text) const {
-        return {cause, "call \"" + std::string{call.info.request} + "\" to worker \"" + name_ +
-                           "\": " + text};
+    [[nodiscard]] std::string could_not_be_started() const {
+        return "worker \"" + name_ + "\" could not be started";
     }
 
-    // Very many calls may wait for it.
-    [[nodiscard]] const CallError& budget_spent() {
-        if (spent_) return *spent_;
-        return spent_.emplace(errc::restart_budget_spent,
-                              "worker \"" + name_ + "\" failed " +
-                                  std::to_string(budget_.failures()) + " times within " +
-                                  std::to_string(std::chrono::duration_cast<std::chrono::seconds>(
-                                                     options_.restart.window)
-                                                     .count()) +
-                                  " s and is not started again; the last time: " + last_error_text_,
-                              last_exit_);
-    }
-
-    std::mutex restart_mutex_;
-    mutable std::mutex mutex_;
-    std::condition_variable changed_;
-    WorkerOptions options_;
-    std::atomic<Duration> call_timeout_;  // of the options, as the next
+    // Of the options, read without a lock.
+    std::atomic<Duration> call_timeout_;
     std::atomic<std::uint64_t> max_message_bytes_;
+
     const std::string name_;
     const ProtocolId protocol_;
     const Surroundings surroundings_ = Surroundings::of_this_thread();  // for each process
-    RestartBudget budget_;
     Runtime& runtime_;
-    std::shared_ptr<Session> session_;
-    bool begun_ = false;
-    bool starting_ = false;
-    bool stopped_ = false;
-    int waiting_ = 0;  // threads, for changed_
-    int restarting_ = 0;
-    std::uint64_t generation_ = 0;
-    std::uint64_t ended_generation_ = 0;       // the last that ended
-    std::optional<CallError> failed_start_;    // of a start that nobody was told of yet
-    std::optional<CallError> shared_failure_;  // for all who waited for the start of
-    std::uint64_t failed_generation_ = 0;      // this generation
-    std::string last_error_text_;
-    std::optional<CallError> spent_;  // since the last failure
-    std::shared_ptr<const ExitReport> last_exit_;
+
+    // Held throughout restart(): one at a time. Before mutex_.
+    std::mutex restart_mutex_;
+
+    // Guards the rest. No process is started and no call is settled under it.
+    mutable std::mutex mutex_;
+    std::condition_variable changed_;  // told of each event of restart_
+    Restart restart_;
+    std::shared_ptr<const WorkerOptions> options_;
+    std::shared_ptr<Session> session_;  // while restart_ says that a process is running
+    bool begun_ = false;                // this process is known not to be an unclaimed worker
+    int waiting_ = 0;                   // threads, for changed_
     std::vector<std::shared_ptr<AsyncCall>> parked_;
-    std::shared_ptr<Supervisor> left_self_;  // of one that is destroyed no more; see leave()
-    std::shared_ptr<void> left_hold_;
-    Supervisor* left_before_ = nullptr;
     WatchTimer resume_timer_;
     TimePoint resume_when_ = TimePoint::max();
     bool told_of_loss_ = false;  // on_runtime_lost() is called then
+    EndWaits waits_;             // for the end of the present process; resume() completes them
+
+    // Of one that is never destroyed, see leave(): used by one thread.
+    std::shared_ptr<Supervisor> left_self_;
+    std::shared_ptr<void> left_hold_;
+    Supervisor* left_before_ = nullptr;
 };
 
 }  // namespace detail

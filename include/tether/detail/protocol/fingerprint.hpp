@@ -1,6 +1,6 @@
-// Why: two programs that were built apart may list different requests under the same name and
-// version. A number that both compute from their lists tells, before either sends what the other
-// would take for something else.
+// Why: two programs that were built separately may list different requests under the same name and
+// version. Both compute a number from their lists, and no request is handled unless the numbers are
+// equal.
 #pragma once
 
 #include <tether/config.hpp>
@@ -35,11 +35,24 @@ constexpr void add_names(Fingerprint& fingerprint, Messages<Rs...>) noexcept {
     (fingerprint.add(std::string_view{Rs::name}), ...);
 }
 
+// What calls of each request send beside their answers.
+template <class... Rs>
+constexpr void add_kinds(Fingerprint& fingerprint, Messages<Rs...>) noexcept {
+    (fingerprint.add(std::uint64_t{(has_progress<Rs> ? 1U : 0U) | (has_items<Rs> ? 2U : 0U) |
+                                   (has_upload<Rs> ? 4U : 0U)}),
+     ...);
+}
+
 template <class P>
 constexpr std::uint64_t fingerprint() noexcept {
     Fingerprint print;
     print.add(std::string_view{CodecOf<P>::name});
     add_names(print, typename P::Requests{});
+    if constexpr (is_live_protocol<P>) {
+        add_kinds(print, typename P::Requests{});
+        add_names(print, CallbacksOf<P>{});
+        add_names(print, NotificationsOf<P>{});
+    }
     return print.value();
 }
 

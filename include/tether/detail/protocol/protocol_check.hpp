@@ -1,7 +1,7 @@
-// Why: of a protocol that is none a concept only says that it is unsatisfied. What is missing
-// deserves a sentence.
+// Why: a failed concept only reports "unsatisfied". These assertions say what is missing.
 #pragma once
 
+#include <tether/codec.hpp>
 #include <tether/config.hpp>
 #include <tether/detail/protocol/request_traits.hpp>
 #include <tether/protocol.hpp>
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -27,6 +28,11 @@ constexpr bool have_distinct_names(Messages<Rs...>) noexcept {
 
 template <class P, std::size_t Size>
 inline constexpr bool serves_something = Size != 0;
+
+template <class P>
+inline constexpr bool has_its_codec = !std::is_same_v<CodecOf<P>, MessagePackCodec> || requires {
+    sizeof(CodecOf<P>);
+};
 
 template <class P>
 constexpr bool check_protocol() {
@@ -55,7 +61,12 @@ constexpr bool check_protocol() {
                           "two requests of a protocol have the same name");
         }
     }
-    static_assert(Codec<CodecOf<P>>, "the protocol's Codec does not meet tether::Codec");
+    static_assert(has_its_codec<P>,
+                  "without JSON (TETHER_WITHOUT_JSON) a protocol needs `using Codec = "
+                  "tether::DirectCodec`, or <tether/json_codec.hpp> must be included");
+    if constexpr (has_its_codec<P>) {
+        static_assert(Codec<CodecOf<P>>, "the protocol's Codec does not meet tether::Codec");
+    }
     return true;
 }
 
@@ -63,6 +74,22 @@ template <class P, class R>
 constexpr bool check_request() {
     static_assert(is_request_of<P, R>, "this type is not in the Requests of the worker's protocol");
     return true;
+}
+
+// Of a request that is given to notify().
+template <class P, class R>
+constexpr bool check_one_way() {
+    static_assert(std::is_void_v<typename R::Response> && !has_items<R> && !has_upload<R>,
+                  "only a request whose Response is void can be sent by notify()");
+    return check_request<P, R>();
+}
+
+// Of a request that is given to call() or async_call().
+template <class P, class R>
+constexpr bool check_call() {
+    static_assert(!has_items<R> && !has_upload<R>,
+                  "a request with an Item or an Upload is a stream: use worker.stream(request)");
+    return check_request<P, R>();
 }
 
 }  // namespace detail

@@ -1,5 +1,5 @@
-// Why: what a protocol and its requests leave out has a default, and a request is known on the wire
-// by its place in the list; both are settled while compiling.
+// Why: what a protocol or a request leaves out has a default, and a request's place in the list
+// identifies it on the wire. Both are settled at compile time.
 #pragma once
 
 #include <tether/codec.hpp>
@@ -45,7 +45,55 @@ inline constexpr bool is_request_of = index_in<typename P::Requests, R> != std::
 template <class P, class R>
 inline constexpr auto message_index = static_cast<std::uint16_t>(index_in<typename P::Requests, R>);
 
-// Data members may have these names too: only static ones mean something.
+template <class R>
+inline constexpr bool has_progress = requires {
+    typename R::Progress;
+};
+template <class R>
+inline constexpr bool has_items = requires {
+    typename R::Item;
+};
+template <class R>
+inline constexpr bool has_upload = requires {
+    typename R::Upload;
+};
+
+template <class P>
+struct SelectCallbacks {
+    using type = Messages<>;
+};
+template <class P>
+requires requires { typename P::Callbacks; }
+struct SelectCallbacks<P> {
+    using type = typename P::Callbacks;
+};
+template <class P>
+using CallbacksOf = typename SelectCallbacks<P>::type;
+
+template <class P>
+struct SelectNotifications {
+    using type = Messages<>;
+};
+template <class P>
+requires requires { typename P::Notifications; }
+struct SelectNotifications<P> {
+    using type = typename P::Notifications;
+};
+template <class P>
+using NotificationsOf = typename SelectNotifications<P>::type;
+
+template <class List>
+inline constexpr bool any_is_live = false;
+template <class... Rs>
+inline constexpr bool any_is_live<Messages<Rs...>> =
+    ((has_progress<Rs> || has_items<Rs> || has_upload<Rs>) || ...);
+
+// Its calls are more than a request and an answer, which an older worker does not understand.
+template <class P>
+inline constexpr bool is_live_protocol =
+    any_is_live<typename P::Requests> || CallbacksOf<P>::size != 0 || NotificationsOf<P>::size != 0;
+
+// Data members may have these names, too; only static ones have a meaning.
 template <class R>
 inline constexpr bool has_timeout = requires {
     requires !std::is_member_pointer_v<decltype(&R::timeout)>;

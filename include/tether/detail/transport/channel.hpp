@@ -1,5 +1,5 @@
-// Why: the connection as both sides use it: frames in, frames out, by whichever thread is there.
-// The thread that has something to send sends it, and takes along what others queued meanwhile.
+// Why: both sides use the connection in the same way: any thread receives and sends frames. A
+// thread that sends also sends what other threads queue meanwhile.
 #pragma once
 
 #include <tether/config.hpp>
@@ -9,7 +9,6 @@
 #include <tether/detail/wire/outbox.hpp>
 
 #include <array>
-#include <cerrno>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +31,8 @@ public:
     // False: other code in the process has closed it.
     [[nodiscard]] bool owns_socket() const noexcept { return socket_.is_ours(); }
 
-    // Ends both directions; whoever waits for the socket wakes up. Safe at any time, any thread.
+    // Ends both directions, and wakes the threads that wait for the socket. Any thread may call
+    // this at any time.
     void shut_down() const noexcept { end_connection(socket_.get()); }
 
     // --- Sending. `lock` holds the owner's mutex; it is released around system calls.
@@ -61,7 +61,13 @@ public:
         message.mark_done();
     }
 
-    // One thread at a time; what others queue while it sends, it sends too.
+    // The same with a message of any size.
+    void queue_copy_of_all(OutgoingMessage& message) {
+        outbox_.push_copy_of_all(message);
+        message.mark_done();
+    }
+
+    // One thread sends at a time. It also sends what other threads queue meanwhile.
     void flush(Lock& lock) {
         if (writing_ || broken_) return;
         writing_ = true;
@@ -83,25 +89,25 @@ public:
             }
         }
         writing_ = false;
-        if (outbox_.empty()) blocked_ = false;  // what found no room may have been withdrawn
+        if (outbox_.empty()) blocked_ = false;  // the message that found no room may be withdrawn
     }
 
-    // The socket was full at the last try: somebody must flush once it takes more.
+    // The socket was full at the last try: the owner must flush when it is writable.
     [[nodiscard]] bool blocked() const noexcept { return blocked_ && !broken_; }
     [[nodiscard]] bool broken() const noexcept { return broken_; }
     // Why nothing can be sent any more.
     [[nodiscard]] std::error_code send_error() const noexcept { return send_error_; }
     [[nodiscard]] bool has_output() const noexcept { return !outbox_.empty() && !broken_; }
 
-    // The owner of a message takes it back. Waits while another thread is inside a system call with
-    // it, which never blocks.
+    // Takes a message back for its owner. Waits while another thread is inside a system call with
+    // it; that call never blocks.
     Outbox::Withdrawn release(OutgoingMessage& message, Lock& lock) {
         settle(lock);
         if (message.done()) return Outbox::Withdrawn::sent;
         auto result = Outbox::Withdrawn::aborted;
         try {
             result = outbox_.withdraw(message);
-        } catch (const std::bad_alloc&) {  // better no connection than one that points to it
+        } catch (const std::bad_alloc&) {  // better a broken connection than a dangling pointer
             send_error_ = std::make_error_code(std::errc::not_enough_memory);
             broken_ = true;
             outbox_.clear();
@@ -111,7 +117,7 @@ public:
         return result;
     }
 
-    // Takes back a copy that waits. False: it has left, or is leaving.
+    // Withdraws a queued copy. False: it has left, or is leaving.
     bool withdraw_copy(std::uint64_t number) noexcept { return outbox_.withdraw_copy(number); }
 
     // Returns when no thread is inside a system call with messages.
@@ -121,14 +127,14 @@ public:
         --settlers_;
     }
 
-    // Nothing more is sent, and no message is referenced any more.
+    // Sends nothing more, and drops all references to messages.
     void stop_sending(Lock& lock) {
         broken_ = true;
         settle(lock);
         outbox_.clear();
     }
 
-    // --- Receiving. Under a mutex of the owner's for receiving, not that for sending.
+    // --- Receiving. The owner holds its mutex for receiving, not the one for sending.
 
     enum class Received {
         nothing,  // there was nothing, or a signal came first
@@ -138,8 +144,8 @@ public:
     };
 
     // One system call, then `deliver(message)` for each message that is complete. Throws what
-    // FrameReader::next throws, after the good messages were delivered. `wait`: as long as the
-    // socket does.
+    // FrameReader::next throws, after the good messages were delivered. `wait`: blocks as long as
+    // the socket does.
     template <class Deliver>
     Received receive(bool wait, Deliver deliver) {
         const auto space = reader_.space();

@@ -1,5 +1,5 @@
-// Why: the parent's end of the control channel. What cannot be sent at once must not be lost, since
-// a stopped worker reads nothing, and whoever sends must not wait for it.
+// Why: the parent's end of the control channel. A record that cannot be sent at once must not be
+// lost, because a stopped worker reads nothing. The sender must not wait for it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -24,18 +24,19 @@ public:
 
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
-    // Sends the record, or keeps it. False: something is left, send nothing when there is room.
+    // Sends the record, or keeps it. False: something is left; call this with an empty record when
+    // there is room.
     bool send(std::string_view record) {
         const auto lock = acquire(mutex_);
-        ++said_;
+        if (!record.empty()) ++said_;
         unsent_ += record;
         return flush();
     }
 
-    // Drops the record while others wait: what is said again anyway must not pile up.
+    // Drops the record while others wait: records that are repeated anyway must not pile up.
     bool send_unless_behind(std::string_view record) {
         const auto lock = acquire(mutex_);
-        if (!unsent_.empty()) return true;  // whoever kept those watches for room
+        if (!unsent_.empty()) return true;  // the earlier sender already waits for room
         ++said_;
         unsent_ += record;
         return flush();
@@ -50,9 +51,9 @@ public:
         std::vector<std::uint64_t> overran{};  // requests whose handlers ran too long
     };
 
-    // What has arrived, without waiting, but not more than a slice of it: a worker that writes
-    // without end harms itself only. `calls_made`: each may be told of once, as may each record
-    // that was sent; a worker that says more floods.
+    // Receives what has arrived, without blocking, but at most a slice of it: a worker that writes
+    // without end harms only itself. `calls_made`: a worker may send a record for each call and for
+    // each record that it was sent; one that sends more floods.
     Received receive(std::uint64_t calls_made) {
         const auto lock = acquire(mutex_);
         Received result;
@@ -81,8 +82,8 @@ public:
         return result;
     }
 
-    // Ends both directions: the worker's guard then ends the worker, and one that is stopped runs
-    // again. A copy of the descriptor that leaked by a fork changes nothing.
+    // Ends both directions: the worker's guard then ends the worker, and a stopped worker runs
+    // again. A copy of the descriptor that leaked by a fork does not prevent that.
     void cut() {
         const auto lock = acquire(mutex_);
         if (socket_) end_connection(socket_.get());
@@ -95,7 +96,8 @@ public:
 
 private:
     void fail(const std::error_code& error, Received& result) const {
-        // The kernel tells an end that left something unread from others.
+        // The kernel reports a peer that closed with bytes unread. With nothing sent since, these
+        // are the bootstrap.
         if (error == std::errc::connection_reset && said_ == 0) result.unread = true;
         if (result.open || is_hang_up(error)) return;
         result.failure = {errc::framing, "its control channel cannot be read: " + error.message()};

@@ -26,7 +26,7 @@ inline constexpr int last = 6;    // the ledger, or 5 where 5 is not taken; then
 }  // namespace worker_fd
 
 // Set in a worker's environment until it is claimed: the layout's version and the inode of the
-// control channel. Where the two do not fit, a program in between closed or replaced the channel.
+// control channel. If the two do not match, a program in between closed or replaced the channel.
 inline constexpr const char* worker_variable = "TETHER_WORKER";
 
 // How deep this process is in workers of workers; inherited by all that a worker starts.
@@ -38,7 +38,7 @@ inline unsigned own_depth() noexcept {
     return text == nullptr ? 0 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
-// Where the variable was lost on the way.
+// For a worker whose variable was lost on the way.
 inline void set_own_depth(unsigned depth) {
     if (depth > own_depth()) set_variable(depth_variable, std::to_string(depth));
 }
@@ -53,9 +53,9 @@ enum class Origin {
     lost_worker,  // it was to be one, but lost its control channel on the way
 };
 
-// The bootstrap itself is proof as well, where the environment was emptied on the way; but not from
-// another user, who may be at the other end of a socket that a service manager hands down. Costs
-// one getenv and one system call in programs that are no workers.
+// A waiting bootstrap is proof as well, in case the environment was emptied on the way; but not one
+// of another user, because descriptor 3 may be a socket from a service manager. Costs one getenv
+// and one system call in a program that is no worker.
 inline Origin origin_of_process() {
     const char* mark = std::getenv(worker_variable);
     if (mark != nullptr && mark == worker_mark(worker_fd::control)) return Origin::worker;
@@ -91,7 +91,7 @@ inline std::string describe_lost_channel() {
 inline constexpr std::string_view hook_line =
     "`if (auto exit_code = tether::serve_if_worker<YourHandler>(argc, argv)) return *exit_code;`";
 
-// A worker whose program uses Tether without saying first that it may be one: tells the parent.
+// Tells the parent that this worker's program uses Tether without calling serve_if_worker first.
 inline void report_missing_hook() {
     const auto record =
         control_record(ControlType::failed,

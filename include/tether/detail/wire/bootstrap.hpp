@@ -54,8 +54,8 @@ struct Bootstrap {
     Secret worker_secret{};  // what the worker answers
     ProtocolId protocol{};
     bool listening = false;        // a listening socket was handed over, not a connected one
-    bool verify_peer = false;      // the socket tells who connects
-    bool mark_severity = false;    // somebody reads the output line by line
+    bool verify_peer = false;      // the kernel identifies the peer of a connection
+    bool mark_severity = false;    // the parent reads the output line by line
     bool has_parent = false;       // a descriptor of the parent's process was handed over
     bool has_ledger = false;       // so was shared memory, see LedgerPages
     bool has_alarm = false;        // so was an eventfd, see Alarm
@@ -66,31 +66,39 @@ struct Bootstrap {
     std::uint64_t parent_pid = 0;
     Limits limits{};
     std::uint64_t spin_us = 0;
-    std::uint32_t depth = 0;  // of this worker in workers of workers; 0: not told
+    std::uint32_t depth = 0;          // of this worker in workers of workers; 0: not told
+    std::uint32_t calls_in_work = 0;  // where handlers wait without a thread; 0: as many as usual
+
+    // How many calls run at once at most.
+    [[nodiscard]] std::uint32_t slots() const noexcept {
+        return calls_in_work != 0 ? calls_in_work : concurrency;
+    }
 
     [[nodiscard]] std::string encode() const {
         std::string bytes;
         BinaryWriter out{bytes};
-        out.number(wire_magic).number(wire_version).text(worker).number(generation);
+        out.number(wire_magic).number(protocol.wire()).text(worker).number(generation);
         out.raw(view(parent_secret)).raw(view(worker_secret));
         protocol.write(out);
-        const auto flags = (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) |
-                           (mark_severity ? 4U : 0U) | (has_parent ? 8U : 0U) |
-                           (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
-                           (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U) |
-                           (spares_sessions ? 256U : 0U) | (has_alarm ? 512U : 0U);
+        const auto flags =
+            (listening ? 1U : 0U) | (verify_peer ? 2U : 0U) | (mark_severity ? 4U : 0U) |
+            (has_parent ? 8U : 0U) | (limits != Limits{} ? 16U : 0U) | (spin_us != 0 ? 32U : 0U) |
+            (depth != 0 ? 64U : 0U) | (has_ledger ? 128U : 0U) | (spares_sessions ? 256U : 0U) |
+            (has_alarm ? 512U : 0U) | (calls_in_work != 0 ? 1024U : 0U);
         out.number(static_cast<std::uint32_t>(flags)).number(concurrency);
         out.number(max_message_bytes).number(orphan_grace_us).number(parent_pid);
         if (limits != Limits{}) write_limits(out, limits);
         if (spin_us != 0) out.number(spin_us);
         if (depth != 0) out.number(depth);
+        if (calls_in_work != 0) out.number(calls_in_work);
         return bytes;
     }
 
     static std::optional<Bootstrap> decode(std::string_view bytes) {
         BinaryReader in{bytes};
         if (in.number<std::uint64_t>() != wire_magic) return std::nullopt;
-        if (in.number<std::uint32_t>() != wire_version) return std::nullopt;
+        const auto wire = in.number<std::uint32_t>();
+        if (wire != wire_version && wire != live_wire_version) return std::nullopt;
         Bootstrap result;
         result.worker = in.text();
         result.generation = in.number<std::uint64_t>();
@@ -98,6 +106,7 @@ struct Bootstrap {
             in.raw(secret->size()).copy(secret->data(), secret->size());
         }
         result.protocol = ProtocolId::read(in);
+        result.protocol.is_live = wire == live_wire_version;
         const auto flags = in.number<std::uint32_t>();
         result.listening = (flags & 1) != 0;
         result.verify_peer = (flags & 2) != 0;
@@ -113,6 +122,7 @@ struct Bootstrap {
         if ((flags & 16) != 0) result.limits = read_limits(in);
         if ((flags & 32) != 0) result.spin_us = in.number<std::uint64_t>();
         if ((flags & 64) != 0) result.depth = in.number<std::uint32_t>();
+        if ((flags & 1024) != 0) result.calls_in_work = in.number<std::uint32_t>();
         if (!in.at_end()) return std::nullopt;
         return result;
     }

@@ -1,4 +1,5 @@
-// Why: what is said beside the calls has a channel of its own, whose reader must not allocate.
+// Why: control records have a channel of their own beside the calls, and its reader must not
+// allocate.
 #pragma once
 
 #include <tether/config.hpp>
@@ -29,7 +30,7 @@ enum class ControlType : std::uint8_t {
     resting = 19,   // worker -> parent: it does not; 8 bytes
 };
 
-// A worker's last words when it cannot serve.
+// Why a worker cannot serve: its last record.
 struct StartFailure {
     errc cause = errc::start_failed;
     std::string text{};
@@ -104,8 +105,8 @@ private:
     std::size_t text_size_;
 };
 
-// Cuts records out of a stream, in a buffer of fixed size: the worker's guard thread must not
-// allocate. A record that cannot fit makes it broken.
+// Cuts records out of a stream, in a buffer of fixed size, because the worker's guard must not
+// allocate. A record that cannot fit makes the reader broken.
 class ControlReader {
 public:
     static constexpr std::size_t capacity = 8192;

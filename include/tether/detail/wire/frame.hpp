@@ -21,12 +21,45 @@ enum class FrameType : std::uint8_t {
     error = 5,     // worker -> parent
     data = 6,      // more of a message that was opened by one of the above
     abort = 7,     // the rest of an opened message will not come
+    // Of live protocols only. Each is a message with a number of its own, see SideNumbers; its head
+    // names the call that it belongs to.
+    item = 8,           // of a stream: down from the worker, up from the parent
+    progress = 9,       // worker -> parent
+    question = 10,      // worker -> parent; answered with a response or an error of its number
+    notification = 11,  // worker -> parent, of no call
+    window = 12,        // so many bytes more of items may be sent
+    finish = 13,        // parent -> worker: no more items will come
+    subscription = 14,  // parent -> worker: whether it wants notifications of an index
+};
+
+// Messages that are neither requests nor answers.
+inline bool is_side_message(FrameType type) noexcept { return type >= FrameType::item; }
+// Those of them that a worker sends.
+inline bool is_workers_side_message(FrameType type) noexcept {
+    return type >= FrameType::item && type <= FrameType::window;
+}
+// More of a message that was opened before, or its end.
+inline bool is_piece(FrameType type) noexcept {
+    return type == FrameType::data || type == FrameType::abort;
+}
+
+// The numbers of side messages, apart from those of calls. Each side counts its own.
+class SideNumbers {
+public:
+    static constexpr std::uint64_t bit = std::uint64_t{1} << 63;
+
+    [[nodiscard]] std::uint64_t next() noexcept { return bit | ++last_; }
+    static bool is_side(std::uint64_t number) noexcept { return (number & bit) != 0; }
+
+private:
+    std::uint64_t last_ = 0;
 };
 
 struct FrameHeader {
     static constexpr std::size_t size = 16;
-    static constexpr std::uint8_t more = 1;    // flag: data frames follow
-    static constexpr std::uint8_t logged = 2;  // flag of answers: the handler has logged something
+    static constexpr std::uint8_t more = 1;     // flag: data frames follow
+    static constexpr std::uint8_t logged = 2;   // flag of answers: the handler has logged something
+    static constexpr std::uint8_t one_way = 4;  // flag of requests: no answer is wanted
 
     std::uint32_t body = 0;
     FrameType type = FrameType::data;
@@ -48,13 +81,19 @@ struct FrameHeader {
     }
 };
 
-// How long the caller of a request waits; 0: for ever.
+// The time limits of a call; 0: none.
 struct Timeouts {
     std::uint64_t call_us = 0;  // from its sending
     std::uint32_t run_ms = 0;   // from the start of its handler
 
     friend bool operator==(const Timeouts&, const Timeouts&) = default;
 };
+
+// In the same place of a side message: the call that it belongs to; 0 where it belongs to none. A
+// question has the time that its asker waits.
+inline Timeouts of_call(std::uint64_t number, std::uint32_t wait_ms = 0) noexcept {
+    return {number, wait_ms};
+}
 
 // Follows the header of the frame that opens a message; then come the sizes of the blobs, 8 bytes
 // each, then the payload, then the blobs.

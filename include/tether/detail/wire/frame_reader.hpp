@@ -24,7 +24,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// The peer sent something that is no message. Ends the connection.
+// The peer sent bytes that are no message. Ends the connection.
 class FramingError : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
@@ -40,6 +40,10 @@ struct IncomingMessage {
     std::span<Bytes> blobs{};
     Bytes* storage = nullptr;  // of the payload, to move from, where it is large
     bool logged = false;       // see FrameHeader
+    bool one_way = false;      // the same
+
+    // Of a side message.
+    [[nodiscard]] std::uint64_t call() const noexcept { return timeouts.call_us; }
 };
 
 // Says whether a large message that begins may be received: its size is only a claim.
@@ -54,7 +58,10 @@ public:
         discard,  // it is delivered without its content, for which there is no storage
         refuse,   // it ends the connection
     };
-    virtual Verdict judge(const FrameHeader& header) = 0;
+    // `call`: what the message belongs to, if it is a side message.
+    virtual Verdict judge(const FrameHeader& header, std::uint64_t call) = 0;
+    // The rest of one that was let in will not come.
+    virtual void broken_off(FrameType type, std::uint64_t call) = 0;
 
 protected:
     ~Doorkeeper() = default;
@@ -70,15 +77,15 @@ public:
         : buffer_(std::make_unique_for_overwrite<char[]>(buffer_size)), max_(max_message_bytes) {}
 
     void set_max_message_bytes(std::uint64_t max) noexcept { max_ = max; }
-    // Without one, all are taken.
+    // Without a doorkeeper, every message is taken.
     void set_doorkeeper(Doorkeeper& doorkeeper) noexcept { doorkeeper_ = &doorkeeper; }
     // Bytes parsed since the connection began.
     [[nodiscard]] std::uint64_t parsed() const noexcept { return offset_; }
     // Frames that began no message, since the connection began.
     [[nodiscard]] std::uint64_t pieces() const noexcept { return pieces_; }
 
-    // Where to receive the next bytes, in this order. Call next() until it has nothing first.
-    std::array<MutableBuffer, 2> space() noexcept {
+    // Where to receive the next bytes, in this order. Before, call next() until it returns nothing.
+    [[gnu::always_inline]] std::array<MutableBuffer, 2> space() noexcept {
         std::array<MutableBuffer, 2> target{};
         if (current_ != nullptr && begin_ == end_) target[0] = current_->space(frame_left_);
         if (begin_ == end_) begin_ = end_ = 0;
@@ -121,9 +128,9 @@ public:
             const auto header = FrameHeader::load(at());
             check(header);
             looked_at_ = header.number;
-            if (header.type >= FrameType::data) ++pieces_;
+            if (is_piece(header.type)) ++pieces_;
             if (header.type == FrameType::abort) {
-                if (assemblies_.erase(header.number) == 0) fail("abort of an unknown message");
+                break_off(header.number);
                 skip(FrameHeader::size);
             } else if (header.type == FrameType::data) {
                 const auto found = assemblies_.find(header.number);
@@ -140,10 +147,11 @@ public:
         }
     }
 
-    // The message of the frame that next() saw last: that which it had no memory for.
+    // The number of the message whose frame next() saw last; after std::bad_alloc, the message it
+    // had no memory for.
     [[nodiscard]] std::uint64_t looked_at() const noexcept { return looked_at_; }
 
-    // Nothing of a further message has arrived.
+    // No part of a further message has arrived.
     [[nodiscard]] bool idle() const noexcept { return assemblies_.empty() && begin_ == end_; }
 
     // The lowest number of a message of which only a part has arrived, if it is below `number`.
@@ -151,6 +159,9 @@ public:
         for (const auto& [open, assembly] : assemblies_) number = std::min(number, open);
         return number;
     }
+
+    // How many messages have begun and are not complete.
+    [[nodiscard]] std::size_t open_messages() const noexcept { return assemblies_.size(); }
 
     // Whether a further complete message is likely in the buffer, without parsing it.
     [[nodiscard]] bool has_buffered() const noexcept {
@@ -209,22 +220,41 @@ private:
     }
 
     void check(const FrameHeader& header) const {
-        if (header.type < FrameType::hello || header.type > FrameType::abort) {
+        if (header.type < FrameType::hello || header.type > FrameType::subscription) {
             fail("unknown frame type");
         }
         if (header.body > max_frame_body) fail("frame too long");
-        const bool is_answer =
-            header.type == FrameType::response || header.type == FrameType::error;
-        const auto known = FrameHeader::more | (is_answer ? FrameHeader::logged : 0);
-        if ((header.flags & ~known) != 0) fail("unknown frame flags");
+        if ((header.flags & ~FrameHeader::more) != 0) [[unlikely]]
+            check_flags(header);
         if (header.type == FrameType::abort && header.body != 0) fail("abort with a body");
         if (header.type == FrameType::data && header.body == 0) fail("empty data frame");
-        if (header.type < FrameType::data && header.body < MessageHead::size) {
+        if (!is_piece(header.type) && header.body < MessageHead::size) {
             fail("frame too short");
+        }
+        if (is_side_message(header.type) && !SideNumbers::is_side(header.number)) {
+            fail("a side message with the number of a request");
         }
     }
 
-    // The sum of all sizes, when they are sane.
+    [[gnu::noinline]] void check_flags(const FrameHeader& header) const {
+        const bool is_answer =
+            header.type == FrameType::response || header.type == FrameType::error;
+        const bool is_request = header.type == FrameType::request;
+        const auto known = FrameHeader::more | (is_answer ? FrameHeader::logged : 0) |
+                           (is_request ? FrameHeader::one_way : 0);
+        if ((header.flags & ~known) != 0) fail("unknown frame flags");
+    }
+
+    void break_off(std::uint64_t number) {
+        const auto found = assemblies_.find(number);
+        if (found == assemblies_.end()) fail("abort of an unknown message");
+        const auto type = found->second->header.type;
+        const auto call = found->second->timeouts.call_us;
+        assemblies_.erase(found);
+        if (doorkeeper_ != nullptr) doorkeeper_->broken_off(type, call);
+    }
+
+    // The sum of all sizes. Fails if it exceeds the limit.
     std::uint64_t content_size(const MessageHead& head, const char* sizes) const {
         if (head.payload > max_) fail("message too large");
         auto sum = head.payload;
@@ -260,8 +290,8 @@ private:
             content += size;
         }
         skip(FrameHeader::size + header.body);
-        return {header.type, header.message, header.number, head.timeouts,
-                payload,     blobs_,         nullptr,       has_logged(header)};
+        return {header.type, header.message, header.number,      head.timeouts,     payload,
+                blobs_,      nullptr,        has_logged(header), is_one_way(header)};
     }
 
     // Begins a message that is received in place. False: its head has not arrived yet.
@@ -284,8 +314,9 @@ private:
         auto assembly = std::make_unique<Assembly>();
         assembly->header = header;
         assembly->timeouts = head.timeouts;
-        const auto verdict =
-            doorkeeper_ == nullptr ? Doorkeeper::Verdict::take : doorkeeper_->judge(header);
+        const auto verdict = doorkeeper_ == nullptr
+                                 ? Doorkeeper::Verdict::take
+                                 : doorkeeper_->judge(header, head.timeouts.call_us);
         if (verdict == Doorkeeper::Verdict::refuse) fail("a message that was not asked for");
         if (verdict == Doorkeeper::Verdict::discard) {
             assembly->is_discarded = true;
@@ -344,6 +375,7 @@ private:
         IncomingMessage message{whole.header.type, whole.header.message, whole.header.number,
                                 whole.timeouts};
         message.logged = has_logged(whole.header);
+        message.one_way = is_one_way(whole.header);
         if (whole.is_discarded) return message;
         message.payload = whole.parts[0].view();
         message.blobs = std::span{whole.parts}.subspan(1);
@@ -353,6 +385,10 @@ private:
 
     static bool has_logged(const FrameHeader& header) noexcept {
         return (header.flags & FrameHeader::logged) != 0;
+    }
+
+    static bool is_one_way(const FrameHeader& header) noexcept {
+        return (header.flags & FrameHeader::one_way) != 0;
     }
 
     void release_delivered() noexcept {

@@ -1,5 +1,5 @@
-// Why: both sides prove who they are and that they speak the same protocol before anything else,
-// and every way in which they can differ has a sentence of its own.
+// Why: before anything else, each side proves its identity and that it speaks the same protocol.
+// Every way in which they can differ has a sentence of its own.
 #pragma once
 
 #include <tether/config.hpp>
@@ -16,11 +16,13 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 inline constexpr std::uint64_t wire_magic = 0x31'52'45'48'54'45'54'00;  // "\0TETHER1"
+// The minor version is in the upper half. A parent asks for the lowest that its protocol needs.
 inline constexpr std::uint32_t wire_version = 1;
+inline constexpr std::uint32_t live_wire_version = 1U << 16 | wire_version;
 
 using Secret = std::array<char, 32>;
 
-// Takes the same time wherever the two differ.
+// Takes the same time, wherever the two differ.
 inline bool equal_secrets(std::string_view left, std::string_view right) noexcept {
     if (left.size() != right.size()) return false;
     unsigned difference = 0;
@@ -39,7 +41,11 @@ struct ProtocolId {
     std::string name{};
     std::uint32_t version = 0;
     std::uint64_t fingerprint = 0;
+    bool is_live = false;  // sent as the wire version
 
+    [[nodiscard]] std::uint32_t wire() const noexcept {
+        return is_live ? live_wire_version : wire_version;
+    }
     void write(BinaryWriter& out) const { out.text(name).number(version).number(fingerprint); }
     static ProtocolId read(BinaryReader& in) {
         ProtocolId id;
@@ -74,17 +80,19 @@ struct Greeting {
 
     void append_to(std::string& bytes) const {
         BinaryWriter out{bytes};
-        out.number(wire_magic).number(wire_version).raw(view(secret));
+        out.number(wire_magic).number(protocol.wire()).raw(view(secret));
         protocol.write(out);
     }
 
     static std::optional<Greeting> decode(std::string_view bytes) {
         BinaryReader in{bytes};
         if (in.number<std::uint64_t>() != wire_magic) return std::nullopt;
-        if (in.number<std::uint32_t>() != wire_version) return std::nullopt;
+        const auto wire = in.number<std::uint32_t>();
+        if (wire != wire_version && wire != live_wire_version) return std::nullopt;
         Greeting result;
         in.raw(result.secret.size()).copy(result.secret.data(), result.secret.size());
         result.protocol = ProtocolId::read(in);
+        result.protocol.is_live = wire == live_wire_version;
         if (!in.at_end()) return std::nullopt;
         return result;
     }

@@ -1,6 +1,6 @@
 // Why: when a worker has ended, a caller asks whether its request may have had an effect. In memory
-// that both processes share the worker notes each request before its handler begins, and keeps a
-// copy of the answers that it holds back. That survives the worker, whatever ended it.
+// that both processes share, the worker notes each request before its handler begins, and copies
+// the answers that it holds back. That memory survives the worker, whatever ended it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -19,22 +19,22 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// The memory, of zeros at first; docs/wire-protocol.md has the layout. The parent trusts nothing in
-// it further than it trusts an answer.
+// The shared memory, zeros at first; docs/wire-protocol.md has the layout. The parent trusts it no
+// more than an answer.
 struct LedgerPages {
     // Enough for the requests of one buffer of the reader, so that `passed` seldom matters.
     static constexpr std::size_t noted = 4096;
     static constexpr std::size_t held_room = std::size_t{64} * 1024;
 
-    std::uint32_t used = 0;       // the worker's: it notes what it begins
+    std::uint32_t used = 0;       // the worker's: how many calls it runs at once; it notes them
     std::uint32_t closed = 0;     // the parent's: nothing may begin any more
     std::uint32_t held_size = 0;  // the worker's: of `held`
     std::uint32_t tidy = 0;       // the worker's: it has ended what it started, and ends itself
     std::array<std::uint64_t, noted> begun{};  // the worker's: numbers of requests
     std::array<char, held_room> held{};        // the worker's: whole frames
-    // The worker's: a request up to this number may have begun, whether or not it is in `begun`.
-    // One that runs for long beside others is overwritten there, and so is one whose answer has not
-    // reached the parent.
+    // The worker's: a request up to this number may have begun, even if `begun` does not have it.
+    // An entry may be overwritten while its handler still runs, or before its answer has reached
+    // the parent.
     std::uint64_t passed = 0;
 };
 static_assert(FrameReader::buffer_size / (FrameHeader::size + MessageHead::size) + 1024 <=
@@ -43,14 +43,15 @@ static_assert(FrameReader::buffer_size / (FrameHeader::size + MessageHead::size)
 // The worker's side. `pages` may be null: then nothing is noted. One thread at a time.
 class LedgerWriter {
 public:
-    explicit LedgerWriter(void* pages = nullptr) noexcept
+    // `calls`: how many may run at once.
+    explicit LedgerWriter(void* pages = nullptr, std::uint32_t calls = 1) noexcept
         : pages_(static_cast<LedgerPages*>(pages)) {
-        if (pages_ != nullptr) std::atomic_ref{pages_->used}.store(1);
+        if (pages_ != nullptr) std::atomic_ref{pages_->used}.store(calls);
     }
 
-    // Before the handler of this request begins. False: it must not; the parent has closed the
-    // ledger and counts on that. Either the parent finds the number, or this finds it closed: both
-    // write first and read then.
+    // Called before the handler of this request begins. False: it must not begin, because the
+    // parent has closed the ledger. Both sides write first and then read, so either the parent
+    // finds the number or the worker finds the ledger closed.
     [[nodiscard]] bool begin(std::uint64_t number) noexcept {
         if (pages_ == nullptr) return true;
         if (next_ == 0) pass();
@@ -59,8 +60,8 @@ public:
         return std::atomic_ref{pages_->closed}.load() == 0;
     }
 
-    // Keeps a copy of an answer that does not leave at once. `first`: all before it have left.
-    // False: there is no room for it.
+    // Keeps a copy of an answer that is held back. `first`: all earlier answers have left. False:
+    // there is no room.
     [[nodiscard]] bool hold(const OutgoingMessage& answer, bool first) noexcept {
         if (pages_ == nullptr) return true;
         const std::atomic_ref held_size{pages_->held_size};
@@ -75,13 +76,13 @@ public:
         return true;
     }
 
-    // Nothing that this worker started is left.
+    // No process that this worker started is left.
     void set_tidy() noexcept {
         if (pages_ != nullptr) std::atomic_ref{pages_->tidy}.store(1);
     }
 
 private:
-    // From here on entries are overwritten.
+    // From now on entries may be overwritten.
     void pass() noexcept {
         const auto& begun = pages_->begun;
         std::atomic_ref{pages_->passed}.store(*std::max_element(begun.begin(), begun.end()));
@@ -102,8 +103,8 @@ public:
         std::sort(numbers_.begin(), numbers_.end());
     }
     [[nodiscard]] bool known() const noexcept { return known_; }
-    // `whole`: the request had left as a whole. Of others only those are noted that the worker had
-    // no memory for.
+    // `whole`: the request had left as a whole. Otherwise it can have begun only if the worker had
+    // no memory for it and noted that.
     [[nodiscard]] bool contains(std::uint64_t number, bool whole = true) const noexcept {
         return (whole && number <= passed_) ||
                std::binary_search(numbers_.begin(), numbers_.end(), number);
@@ -115,12 +116,18 @@ private:
     std::vector<std::uint64_t> numbers_;
 };
 
-// The parent's side. `pages` may be null. `surely_used`: the worker is no program in another
-// language, and keeps it before its welcome, unless it has lost it. Thread-safe.
+// The parent's side. `pages` may be null. `surely_used`: the worker's program is known to use
+// Tether; then a ledger that is unused before the welcome means that nothing has begun.
+// Thread-safe.
 class Ledger {
 public:
     explicit Ledger(void* pages = nullptr, bool surely_used = false) noexcept
         : pages_(static_cast<LedgerPages*>(pages)), surely_used_(surely_used) {}
+
+    // How many calls the worker runs at once at most; 0: it has not said so.
+    [[nodiscard]] std::uint32_t calls_at_once() const noexcept {
+        return pages_ == nullptr ? 0 : std::atomic_ref{pages_->used}.load();
+    }
 
     // From now on no further request begins.
     void close() const noexcept {
@@ -137,7 +144,7 @@ public:
             const auto number = std::atomic_ref{entry}.load();
             if (number != 0) numbers.push_back(number);
         }
-        // Last: what is missing among the others has passed by now.
+        // Read last: it covers a number that was overwritten during the loop.
         return Begun{std::move(numbers), std::atomic_ref{pages_->passed}.load()};
     }
 

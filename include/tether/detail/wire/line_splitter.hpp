@@ -31,7 +31,7 @@ inline MarkedLine read_mark(std::string_view line) noexcept {
     return {true, static_cast<Severity>(line[1] - '0'), line.substr(2)};
 }
 
-// Gives `visit` each line of a text that somebody logs, without its newline; at least one.
+// Gives `visit` each line of a logged text, without its newline; at least one.
 template <class Visit>
 void for_each_line(std::string_view text, Visit visit) {
     for (std::size_t begin = 0; begin <= text.size();) {
@@ -53,9 +53,21 @@ inline std::string with_mark(Severity severity, std::string_view text) {
     return lines;
 }
 
+// The size of the begin of a UTF-8 character that `text` ends with and that is not complete; 0
+// where there is none, also of bytes that are no UTF-8.
+inline std::size_t cut_character(std::string_view text) noexcept {
+    for (std::size_t size = 1; size <= std::min<std::size_t>(3, text.size()); ++size) {
+        const auto byte = static_cast<unsigned char>(text[text.size() - size]);
+        if ((byte & 0xc0U) == 0x80) continue;
+        const std::size_t whole = byte < 0xc2 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+        return byte <= 0xf4 && size < whole ? size : 0;
+    }
+    return 0;
+}
+
 class LineSplitter {
 public:
-    // A longer line is handed out in pieces, so that memory stays bounded.
+    // A longer line is handed out in pieces of whole characters, so that memory stays bounded.
     static constexpr std::size_t max_line = std::size_t{64} * 1024;
 
     // Calls visit(text, terminated) for each line that `bytes` completes. The text is without its
@@ -93,8 +105,9 @@ private:
     void keep(std::string_view bytes, Visit& visit) {
         partial_.append(bytes);
         if (partial_.size() < max_line) return;
-        visit(std::string_view{partial_}, false);
-        partial_.clear();
+        const auto size = partial_.size() - cut_character(partial_);
+        visit(std::string_view{partial_}.substr(0, size), false);
+        partial_.erase(0, size);
         open_ = true;
     }
 

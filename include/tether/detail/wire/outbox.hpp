@@ -1,6 +1,6 @@
-// Why: many threads write to one connection. Whatever is queued while one of them sends leaves with
-// the next send; large messages take turns frame by frame; and a caller that gives up in the middle
-// of a frame must be able to take its memory away.
+// Why: many threads write to one connection. Messages that are queued while one thread sends leave
+// with its next send. Large messages take turns, frame by frame. A caller that gives up in the
+// middle of a frame must be able to free its memory.
 #pragma once
 
 #include <tether/config.hpp>
@@ -33,24 +33,33 @@ public:
         if (empty()) {
             sending_ = &message;
         } else {
-            queue_.push_back(Entry{message});
+            queue_.push_back(Entry{message, in_order(message)});
         }
     }
 
     // A message of a single frame, by value.
     void push_copy(const OutgoingMessage& message) {
         if (idle() && !in_flight_ && sent_ == 0 && current_.size() < most_merged) {
-            message.append_rest_of_frame(current_);  // sent from there on, it might never be empty
+            message.append_rest_of_frame(current_);  // not after a part of it has left: it might
+                                                     // never become empty
             return;
         }
         const bool merges = !queue_.empty() && queue_.back().message == nullptr &&
                             queue_.back().bytes.size() < most_merged;
         if (!merges) queue_.emplace_back();
-        queue_.back().append(message);
+        queue_.back().append(message, in_order(message));
     }
 
-    // Forgets a copy that nothing was sent of. False: there is none. For messages whose numbers
-    // only grow. Not a search through all that waits: very many may expire behind a full socket.
+    // All frames of a message, by value.
+    void push_copy_of_all(OutgoingMessage& message) {
+        while (!message.done()) {
+            push_copy(message);
+            message.skip_frame();
+        }
+    }
+
+    // Forgets a copy of which nothing was sent. False: there is none. Numbers must only grow, for a
+    // binary search: very many messages may expire behind a full socket.
     bool withdraw_copy(std::uint64_t number) noexcept {
         const auto after = std::upper_bound(
             queue_.begin(), queue_.end(), number,
@@ -60,7 +69,7 @@ public:
         return true;
     }
 
-    // What to send next. Until consume(), the buffers stay valid whatever is pushed.
+    // What to send next. The buffers stay valid until consume(), whatever is pushed meanwhile.
     std::size_t gather(std::span<ConstBuffer> target) noexcept {
         choose();
         in_flight_ = true;
@@ -87,7 +96,7 @@ public:
     // Between gather() and consume(): a thread is sending, outside the lock.
     [[nodiscard]] bool in_flight() const noexcept { return in_flight_; }
 
-    // Copies what is left of a message of one frame and forgets the original. Not while in flight.
+    // Copies the rest of a message of one frame and forgets the original. Not while in flight.
     void detach(const OutgoingMessage& message) {
         std::string rest = message.rest_of_frame();
         if (sending_ == &message) {
@@ -103,13 +112,13 @@ public:
 
     // What became of a message that was withdrawn.
     enum class Withdrawn {
-        unsent,   // the peer will never hear of it
+        unsent,   // the peer never sees it
         aborted,  // the peer drops what it has, without an answer
         sent,     // the peer has it all, or will have
     };
 
-    // Forgets a message that is not done: a frame that was begun is finished from a copy, and
-    // followed by an abort unless it was the last. Not while in flight.
+    // Forgets a message that is not done. A frame that was begun is finished from a copy, and an
+    // abort follows unless it was the last. Not while in flight.
     Withdrawn withdraw(const OutgoingMessage& message) {
         const bool mid_frame = sending_ == &message && !message.between_frames();
         const bool whole = mid_frame && message.last_frame();
@@ -120,7 +129,7 @@ public:
             FrameHeader{0, FrameType::abort, 0, 0, message.number()}.store(abort.data());
             rest.append(abort.data(), abort.size());
         }
-        // Nothing is forgotten before there was memory for what takes its place.
+        // Allocate the replacement before forgetting anything.
         if (sending_ == &message) {
             remove(message);
             current_.swap(rest);
@@ -141,8 +150,8 @@ public:
     }
 
 private:
-    // Copies are merged so that one system call sends many, but not so many that few of them keep
-    // the memory of all.
+    // Copies are merged up to this size, so that one system call sends many, but a few of them do
+    // not keep the memory of all.
     static constexpr std::size_t most_merged = std::size_t{64} * 1024;
 
     // A message, or copies of some.
@@ -151,27 +160,32 @@ private:
             std::uint64_t number = 0;
             std::size_t size = 0;
             bool wanted = true;
+            bool is_side = false;  // has the number of a request before it, and always leaves
         };
 
         Entry() = default;
-        explicit Entry(OutgoingMessage& whole) : message(&whole), first(whole.number()) {}
+        Entry(OutgoingMessage& whole, std::uint64_t number) : message(&whole), first(number) {}
         Entry(std::uint64_t number, std::string copy) : bytes(std::move(copy)), first(number) {
             copies.push_back({number, bytes.size()});
         }
 
-        void append(const OutgoingMessage& copied) {
-            if (copies.empty()) first = copied.number();
-            copies.push_back({copied.number(), 0, false});
+        void append(const OutgoingMessage& copied, std::uint64_t number) {
+            if (copies.empty()) first = number;
+            copies.push_back({number, 0, false});
             const auto before = bytes.size();
             copied.append_rest_of_frame(bytes);
-            copies.back() = {copied.number(), bytes.size() - before, true};
+            // A part of a message leaves, too: others of it may have left.
+            const bool leaves = SideNumbers::is_side(copied.number()) || !copied.is_whole_frame();
+            copies.back() = {number, bytes.size() - before, true, leaves};
         }
 
         bool withdraw(std::uint64_t number) noexcept {
             const auto copy = std::lower_bound(
                 copies.begin(), copies.end(), number,
                 [](const Copy& one, std::uint64_t wanted) { return one.number < wanted; });
-            if (copy == copies.end() || copy->number != number || !copy->wanted) return false;
+            if (copy == copies.end() || copy->number != number || !copy->wanted || copy->is_side) {
+                return false;
+            }
             copy->wanted = false;
             unwanted += copy->size;
             if (2 * unwanted >= bytes.size()) compact();
@@ -205,18 +219,24 @@ private:
         std::size_t unwanted = 0;  // bytes
     };
 
-    // What was withdrawn as a whole stays only between others.
+    // Its place among the numbers of requests, which only grow.
+    [[nodiscard]] std::uint64_t in_order(const OutgoingMessage& message) noexcept {
+        if (!SideNumbers::is_side(message.number())) last_number_ = message.number();
+        return last_number_;
+    }
+
+    // Removes empty entries at both ends. Those in between stay.
     void trim() noexcept {
         while (!queue_.empty() && queue_.front().is_empty()) queue_.pop_front();
         while (!queue_.empty() && queue_.back().is_empty()) queue_.pop_back();
     }
 
-    // Nothing but, perhaps, the current bytes.
+    // Holds nothing except, perhaps, the current bytes.
     [[nodiscard]] bool idle() const noexcept {
         return queue_.empty() && streams_.empty() && sending_ == nullptr;
     }
 
-    // Settles which message the next bytes come from.
+    // Chooses the message that the next bytes come from.
     void choose() noexcept {
         if (sending_ != nullptr || !current_.empty()) return;
         const bool queued = !queue_.empty();
@@ -251,7 +271,7 @@ private:
 
     // Whole frames, or the rest of one that was begun.
     void put_first(std::string bytes) {
-        if (sending_ != nullptr) {  // a frame of another message must be finished first
+        if (sending_ != nullptr) {  // finish the frame of the other message first
             queue_.push_front(Entry{0, std::move(bytes)});
         } else if (current_.empty()) {
             current_.swap(bytes);
@@ -268,8 +288,9 @@ private:
     }
 
     std::deque<Entry> queue_;               // not opened yet, in order; bytes merge
+    std::uint64_t last_number_ = 0;         // of a request
     std::deque<OutgoingMessage*> streams_;  // opened, between two frames, taking turns
-    // What is being sent, or chosen to be next; at most one of these.
+    // What is being sent, or is next; at most one of the two is set.
     OutgoingMessage* sending_ = nullptr;
     std::string current_;
     std::size_t sent_ = 0;  // of current_

@@ -1,5 +1,6 @@
 // Why: a message is sent from where it lies: its payload from one buffer, its blobs from the values
-// they are part of, cut into frames as it goes, at whatever point the socket takes it.
+// they are part of. It is cut into frames on the way, and the socket may stop taking it at any
+// byte.
 #pragma once
 
 #include <tether/bytes.hpp>
@@ -19,7 +20,7 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 // One message on its way out. Its owner keeps it, and the Bytes it points to, until done() or until
-// the outbox has let go of it.
+// the outbox no longer refers to it.
 class OutgoingMessage {
 public:
     static constexpr std::size_t kept_storage = std::size_t{256} * 1024;
@@ -32,12 +33,12 @@ public:
     void reset() {
         drop_large_storage();
         if (buffer_.capacity() < usual_storage) buffer_.reserve(usual_storage);
-        buffer_.assign(prefix, '\0');
+        buffer_.resize(prefix);  // open() writes all of it
         blobs_.clear();
         total_ = body_at_ = frame_end_ = header_at_ = blob_at_ = blob_offset_ = 0;
     }
 
-    // Of a message that is not sent any more.
+    // For a message that is no longer being sent.
     void drop_large_storage() noexcept {
         if (buffer_.capacity() > kept_storage) std::string{}.swap(buffer_);
     }
@@ -45,6 +46,7 @@ public:
     // To append the payload to.
     std::string& payload() noexcept { return buffer_; }
     std::vector<const Bytes*>& blobs() noexcept { return blobs_; }
+    [[nodiscard]] const std::vector<const Bytes*>& blobs() const noexcept { return blobs_; }
 
     // Payload and blobs together: what max_message_bytes limits. Before seal().
     [[nodiscard]] std::uint64_t content_size() const noexcept {
@@ -84,6 +86,10 @@ public:
         return body_at_ == frame_end_ && header_at_ == FrameHeader::size;
     }
     [[nodiscard]] std::uint64_t wire_size() const noexcept { return FrameHeader::size + total_; }
+    // The message is one frame, and nothing of it has left.
+    [[nodiscard]] bool is_whole_frame() const noexcept {
+        return body_at_ == 0 && frame_end_ == total_;
+    }
     [[nodiscard]] bool last_frame() const noexcept { return frame_end_ == total_; }
 
     // What is left of the current frame, as far as `target` has room; returns the number of
@@ -102,7 +108,7 @@ public:
         return count;
     }
 
-    // Copies what is left of the current frame, whole or, for lack of memory, not at all.
+    // Appends the rest of the current frame. Appends nothing if there is no memory.
     void append_rest_of_frame(std::string& bytes) const {
         bytes.reserve(bytes.size() + (FrameHeader::size - header_at_) +
                       static_cast<std::size_t>(frame_end_ - body_at_));
@@ -111,7 +117,7 @@ public:
             return true;
         });
     }
-    // The same to where there is room for it.
+    // The same into memory that has room for it.
     void copy_rest_of_frame(char* target) const noexcept {
         visit_rest([&](ConstBuffer part) {
             target = std::copy_n(part.data, part.size, target);
@@ -147,13 +153,19 @@ public:
         }
     }
 
-    // Somebody else sends the rest from a copy.
+    // As if the rest of the current frame had been sent.
+    void skip_frame() noexcept {
+        consume((FrameHeader::size - header_at_) + static_cast<std::size_t>(frame_end_ - body_at_));
+    }
+
+    // From now on the outbox does not refer to this message: it has sent it, dropped it or copied
+    // the rest.
     void mark_done() noexcept {
         body_at_ = frame_end_ = total_;
         header_at_ = FrameHeader::size;
     }
 
-    // True between two frames: others may go first.
+    // True between two frames: other messages may go first.
     [[nodiscard]] bool between_frames() const noexcept { return header_at_ == 0; }
 
 private:

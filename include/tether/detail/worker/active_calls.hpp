@@ -1,5 +1,5 @@
-// Why: the guard thread must be able to tell any running handler to stop, without allocating and
-// without running user code, also for a request that has not been read yet.
+// Why: the guard must be able to tell any handler to stop, even that of a request that has not been
+// read yet, without allocating and without running user code.
 #pragma once
 
 #include <tether/config.hpp>
@@ -19,15 +19,16 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// The calls that run in a worker, one slot for each thread that runs handlers.
+// The calls that run in a worker, one slot for each that may run at once.
 class ActiveCalls {
 public:
     explicit ActiveCalls(std::size_t slots)
         : slots_(std::make_unique<Slot[]>(slots)), count_(slots) {}
 
+    [[nodiscard]] std::size_t size() const noexcept { return count_; }
+
     // A request was taken from the reader; its handler runs next, until `overruns`. No request
-    // below `oldest` is to come. False: it was cancelled before it could begin. In the order of
-    // reading.
+    // below `oldest` will come. False: it was cancelled already. Called in the order of reading.
     bool begin(std::size_t slot, std::uint64_t number, std::uint64_t oldest,
                TimePoint overruns = TimePoint::max()) noexcept {
         const std::scoped_lock lock{mutex_};
@@ -40,17 +41,17 @@ public:
     }
 
     void end(std::size_t slot) noexcept {
-        std::optional<std::stop_source> source;  // destroyed outside the lock
+        std::unique_ptr<Sources> sources;  // destroyed outside the lock
         const std::scoped_lock lock{mutex_};
         slots_[slot].number = 0;
         slots_[slot].overruns = TimePoint::max();
         slots_[slot].overran = false;
         slots_[slot].stop.store(false);
         slots_[slot].told.store(false);
-        source.swap(slots_[slot].source);
+        sources.swap(slots_[slot].sources);
     }
 
-    // What its handler asks.
+    // Called by the handler.
     [[nodiscard]] bool stop_requested(std::size_t slot) const noexcept {
         auto& entry = slots_[slot];
         if (!entry.stop.load(std::memory_order_relaxed)) return false;
@@ -58,24 +59,27 @@ public:
         return true;
     }
 
-    // Why a handler that is done was told to stop before, so that its result means nothing.
+    // Whether a handler that is done had seen that it should stop, so that its result means
+    // nothing, and why.
     enum class CutShort { no, yes, overran };
     [[nodiscard]] CutShort cut_short(std::size_t slot) noexcept {
         auto& entry = slots_[slot];
         if (!entry.stop.load(std::memory_order_relaxed)) return CutShort::no;
         const std::scoped_lock lock{mutex_};
-        const bool told = entry.told.load() || (entry.source && entry.source->stop_requested());
+        const bool told = entry.told.load() ||
+                          (entry.sources != nullptr && entry.sources->of_handler.stop_requested());
         if (!told) return CutShort::no;
         return entry.overran ? CutShort::overran : CutShort::yes;
     }
 
     // A token that fire() will stop.
-    std::stop_token token(std::size_t slot) {
-        std::stop_source fresh;
-        const std::scoped_lock lock{mutex_};
-        auto& source = slots_[slot].source;
-        if (!source) source.emplace(std::move(fresh));
-        return source->get_token();
+    std::stop_token token(std::size_t slot) { return sources(slot).of_handler.get_token(); }
+    // Another one, of which the handler itself knows nothing.
+    std::stop_token cancellation(std::size_t slot) {
+        return sources(slot).of_coroutine.get_token();
+    }
+    [[nodiscard]] bool is_stopped(std::size_t slot) const noexcept {
+        return slots_[slot].stop.load();
     }
 
     // --- The guard's part: no allocation.
@@ -87,8 +91,8 @@ public:
             slots_[i].stop.store(true);
             return;
         }
-        // Not read yet, or answered already: begin() sorts that out. When thousands are cancelled
-        // before they were read, the oldest is forgotten.
+        // Not read yet, or answered already: begin() tells the two apart. When thousands are
+        // cancelled before they are read, the oldest is forgotten.
         if (early_used_ == early_.size()) {
             std::move(early_.begin() + 1, early_.end(), early_.begin());
             --early_used_;
@@ -130,19 +134,39 @@ public:
         for (std::size_t i = 0; i < count_; ++i) slots_[i].stop.store(true);
     }
 
-    // --- The helper's part: runs stop callbacks of those that were told to stop. Nothing is
-    // allocated under the lock, which the guard needs: a handler may hang in the allocator.
+    // --- The helper's part: runs the stop callbacks of handlers that were told to stop. Allocates
+    // nothing under the lock, which the guard needs, because a handler may hang in the allocator.
 
     void fire() {
         for (std::size_t i = 0; i < count_; ++i) {
-            if (auto source = due_source(i)) source->request_stop();
+            if (auto due = due_sources(i)) {
+                due->of_handler.request_stop();
+                due->of_coroutine.request_stop();
+            }
         }
     }
 
 private:
-    std::optional<std::stop_source> due_source(std::size_t slot) noexcept {
+    struct Sources {
+        std::stop_source of_handler{};
+        std::stop_source of_coroutine{};
+    };
+
+    // Made when one is asked for; copies share their state.
+    Sources sources(std::size_t slot) {
+        auto fresh = std::make_unique<Sources>();
         const std::scoped_lock lock{mutex_};
-        return slots_[slot].stop.load() ? slots_[slot].source : std::nullopt;
+        auto& made = slots_[slot].sources;
+        if (made == nullptr) made = std::move(fresh);
+        return *made;
+    }
+
+    std::optional<Sources> due_sources(std::size_t slot) noexcept {
+        const auto& entry = slots_[slot];
+        if (!entry.stop.load()) return std::nullopt;
+        const std::scoped_lock lock{mutex_};
+        if (!entry.stop.load() || entry.sources == nullptr) return std::nullopt;
+        return *entry.sources;
     }
 
     struct Slot {
@@ -150,8 +174,8 @@ private:
         TimePoint overruns = TimePoint::max();
         bool overran = false;
         std::atomic<bool> stop{false};
-        std::atomic<bool> told{false};  // the handler has seen that
-        std::optional<std::stop_source> source{};
+        std::atomic<bool> told{false};  // the handler has seen `stop`
+        std::unique_ptr<Sources> sources{};
     };
 
     bool take_early(std::uint64_t number, std::uint64_t oldest) noexcept {

@@ -1,5 +1,5 @@
-// Why: anybody on the machine may be able to reach the listener. Strangers, silent ones too, must
-// neither get in nor stand in the parent's way.
+// Why: any process on the machine may be able to reach the listener. Unauthenticated peers, silent
+// ones too, must neither get in nor delay the parent.
 #pragma once
 
 #include <tether/config.hpp>
@@ -8,7 +8,6 @@
 #include <tether/detail/wire/bootstrap.hpp>
 #include <tether/detail/wire/greeting.hpp>
 
-#include <cerrno>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -23,7 +22,7 @@ namespace detail {
 // Waits for the connection that proves to be the parent's.
 class Admission {
 public:
-    // `leaving_fd` becomes readable when there is no point in waiting any more.
+    // `leaving_fd` becomes readable when the worker shall leave.
     Admission(const Bootstrap& bootstrap, Descriptor connection, PeerIdentity parent,
               int leaving_fd)
         : bootstrap_(bootstrap),
@@ -32,8 +31,8 @@ public:
           leaving_fd_(leaving_fd) {}
 
     // The authenticated connection, with whatever was sent behind the hello in its reader; null
-    // when the worker shall leave. Nobody is admitted after it. Throws a std::system_error where
-    // the system lets this process neither wait nor accept.
+    // when the worker shall leave. No other connection is admitted after it. Throws a
+    // std::system_error if the system refuses to wait or to accept.
     std::unique_ptr<Channel> admit() {
         if (!bootstrap_.listening) candidates_.push_back(candidate(std::move(connection_)));
         for (;;) {
@@ -58,7 +57,7 @@ private:
 
     enum class Verdict { waiting, admitted, rejected };
 
-    // Examines all, drops those that failed.
+    // Examines all candidates, and drops those that failed.
     std::unique_ptr<Channel> find_parent() {
         for (auto& one : candidates_) {
             const auto verdict = examine(*one);
@@ -105,7 +104,7 @@ private:
         return true;
     }
 
-    // What the kernel does not tell, the secret must.
+    // Where the kernel does not tell, the secret decides.
     [[nodiscard]] bool may_be_parent(const PeerIdentity& peer) const noexcept {
         return peer == parent_ || peer == PeerIdentity{} || parent_ == PeerIdentity{};
     }

@@ -9,17 +9,20 @@
 #include <tether/detail/os/os.hpp>
 #include <tether/detail/wire/bootstrap.hpp>
 #include <tether/detail/wire/control_record.hpp>
-#include <tether/detail/worker/active_calls.hpp>
+#include <tether/detail/wire/line_splitter.hpp>
+#include <tether/detail/worker/own_observer.hpp>
+#include <tether/detail/worker/service_control.hpp>
+#include <tether/logging.hpp>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <mutex>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -27,18 +30,19 @@ TETHER_NAMESPACE_BEGIN
 namespace detail {
 
 // Made once in a worker and never destroyed: it watches until the very end of the process.
-class Guard {
+class Guard final : public ServiceControl {
 public:
     Guard(Descriptor control, ControlReader control_in, Descriptor parent, Descriptor alarm,
           const Bootstrap& bootstrap)
-        : control_(std::move(control)),
+        : ServiceControl(bootstrap.slots()),
+          control_(std::move(control)),
           control_in_(control_in),
           parent_(std::move(parent)),
           alarm_(std::move(alarm)),
           parent_by_number_(bootstrap.parent_pid),
+          mark_severity_(bootstrap.mark_severity),
           grace_(std::chrono::microseconds{static_cast<std::int64_t>(
-              std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 53))}),
-          calls_(bootstrap.concurrency) {}
+              std::min<std::uint64_t>(bootstrap.orphan_grace_us, std::uint64_t{1} << 53))}) {}
 
     void start() {
         WorkerSignals::install(terminate_);
@@ -47,19 +51,14 @@ public:
         std::thread{[this] { run(); }}.detach();
     }
 
-    [[nodiscard]] ActiveCalls& calls() noexcept { return calls_; }
-    // The worker shall leave: finish what runs, take nothing new.
-    [[nodiscard]] bool leaving() const noexcept { return leaving_.load(); }
-    // Becomes readable then.
-    [[nodiscard]] int leaving_fd() const noexcept { return leave_.fd(); }
     // When serving has ended: because the parent is gone? It may be a moment until that shows,
     // since the connection may end before the control channel.
     [[nodiscard]] bool is_orphaned() const noexcept {
-        PollItem item = readable(leave_.fd());
+        PollItem item = readable(leaving_fd());
         wait_ready({&item, 1}, deadline_after(Clock::now(), std::chrono::milliseconds{100}));
         return orphaned_.load();
     }
-    // Has it give memory back that was kept for large messages.
+    // Makes the thread give back memory that was kept for large messages.
     void look_after_memory() noexcept {
         self().store(this);
         BlockCache::instance().set_reminder([]() noexcept {
@@ -69,20 +68,19 @@ public:
             return true;
         });
     }
-    // Has the parent look whether it has lost its descriptors.
+    // Makes the parent check whether its descriptors are still open.
     void sound_alarm() const noexcept { ring(alarm_); }
-    // A call with a run timeout has begun.
-    void watch_overrun() const noexcept { overrun_.notify(); }
-    // Told when a handler was asked to stop.
-    void set_helper(const WakeUp* helper) noexcept {
-        const std::scoped_lock lock{connection_mutex_};
-        helper_ = helper;
+
+    void watch_overrun() noexcept override { overrun_.notify(); }
+    void log(Severity severity, std::string_view text) override {
+        const auto line = mark_severity_ ? with_mark(severity, text) : std::string{text} + '\n';
+        GivenStderr::instance().write(line);
     }
-    // Ended when the worker shall leave, so that whoever reads from it wakes up.
-    void set_connection(int fd) noexcept {
-        const std::scoped_lock lock{connection_mutex_};
-        connection_ = fd;
-        if (leaving() && fd != -1) end_receiving(fd);
+    // A process whose main thread ends alone would go on without it.
+    void on_thread_ended() noexcept override {
+        std::fflush(stdout);
+        kill_descendants();
+        end_at_once(1);
     }
 
     // Tells the parent why this worker cannot serve. Best effort.
@@ -100,11 +98,12 @@ private:
     }
 
     void run() noexcept {
+        name_this_thread("tether-guard");
         obey();  // what came together with the bootstrap
         for (;;) {
             PollItem items[] = {readable(control_.get()), readable(parent_.get()),
                                 readable(terminate_.fd()), readable(overrun_.fd())};
-            const auto wake = std::min({next_look(), calls_.next_overrun(), next_give_back_});
+            const auto wake = std::min({next_look(), calls().next_overrun(), next_give_back_});
             if (wait_ready(items, wake) < 0) end_blind("wait for its parent (poll)");
             if ((is_ready(items[1]) && !parent_.is_ours()) ||
                 (is_ready(items[2]) && !terminate_.is_ours()) ||
@@ -123,7 +122,8 @@ private:
         }
     }
 
-    // Where the parent has no pidfd its number must do, in case somebody holds the channel open.
+    // Where the parent has no pidfd its number must do, in case another process holds the channel
+    // open.
     [[nodiscard]] TimePoint next_look() const noexcept {
         return parent_ ? TimePoint::max() : Clock::now() + std::chrono::milliseconds{500};
     }
@@ -151,8 +151,7 @@ private:
         while (const auto record = control_in_.next()) {
             if (record->type == ControlType::stop) leave(end_receiving);
             if (record->type == ControlType::cancel) {
-                calls_.cancel(BinaryReader{record->content}.number<std::uint64_t>());
-                tell_helper();
+                cancel(BinaryReader{record->content}.number<std::uint64_t>());
             }
             if (record->type == ControlType::probe) {
                 answer_probe(BinaryReader{record->content}.number<std::uint64_t>());
@@ -161,11 +160,11 @@ private:
     }
 
     void answer_probe(std::uint64_t number) noexcept {
-        tell(number, calls_.is_running(number) ? ControlType::running : ControlType::resting);
+        tell(number, calls().is_running(number) ? ControlType::running : ControlType::resting);
     }
 
     void report_overruns() noexcept {
-        while (const auto number = calls_.stop_overrun(Clock::now())) {
+        while (const auto number = calls().stop_overrun(Clock::now())) {
             tell(number, ControlType::overran);
             tell_helper();
         }
@@ -187,20 +186,6 @@ private:
         send_some(control_.get(), {&buffer, 1});
     }
 
-    void tell_helper() noexcept {
-        const std::scoped_lock lock{connection_mutex_};
-        if (helper_ != nullptr) helper_->notify();
-    }
-
-    void leave(void (*end)(int) noexcept) noexcept {
-        leaving_.store(true);
-        calls_.stop_all();
-        tell_helper();
-        leave_.notify();
-        const std::scoped_lock lock{connection_mutex_};
-        if (connection_ != -1) end(connection_);
-    }
-
     // The system refuses what this thread lives on: nothing would end this process once the parent
     // is gone, so it ends now, and says why as far as it can.
     [[noreturn]] void end_blind(const char* step) noexcept {
@@ -214,8 +199,8 @@ private:
         end_with_all_descendants();
     }
 
-    // Idle, the main thread leaves at once, and the process ends under this thread's feet. What
-    // still runs after the grace is ended by force.
+    // An idle main thread returns at once, and the process ends while this thread waits. What still
+    // runs after the grace is ended by force.
     [[noreturn]] void end_orphan() noexcept {
         orphaned_.store(true);
         sound_alarm();
@@ -226,6 +211,7 @@ private:
         }
         control_.reset();  // finding the descendants needs two descriptors: there may be no others
         parent_.reset();
+        OwnObserver::mend_trace();
         end_with_all_descendants();
     }
 
@@ -241,18 +227,13 @@ private:
     Descriptor parent_;
     Descriptor alarm_;
     const ParentByNumber parent_by_number_;
+    const bool mark_severity_;
     const Duration grace_;
-    ActiveCalls calls_;
     WakeUp terminate_;
     WakeUp overrun_;
-    WakeUp leave_;
     mutable std::atomic<bool> memory_kept_{false};
     TimePoint next_give_back_ = TimePoint::max();
-    std::atomic<bool> leaving_{false};
     std::atomic<bool> orphaned_{false};
-    std::mutex connection_mutex_;  // what the service lends
-    int connection_ = -1;
-    const WakeUp* helper_ = nullptr;
 };
 
 }  // namespace detail

@@ -1,5 +1,5 @@
 // Why: the worker's side of the connection. The thread that reads a request handles it and answers
-// it; answers to requests that arrived together leave together, and never late: a helper thread
+// it; Answers to requests that arrived together leave together, and never late: a helper thread
 // sends what a slow handler would hold up.
 #pragma once
 
@@ -7,20 +7,27 @@
 #include <tether/detail/base/remote_cause.hpp>
 #include <tether/detail/base/spin.hpp>
 #include <tether/detail/protocol/call_control.hpp>
+#include <tether/detail/protocol/coroutines.hpp>
 #include <tether/detail/protocol/handler_box.hpp>
+#include <tether/detail/protocol/observed_run.hpp>
 #include <tether/detail/transport/channel.hpp>
+#include <tether/detail/wire/bootstrap.hpp>
 #include <tether/detail/wire/error_answer.hpp>
+#include <tether/detail/wire/greeting.hpp>
 #include <tether/detail/wire/ledger.hpp>
-#include <tether/detail/wire/line_splitter.hpp>
-#include <tether/detail/worker/active_calls.hpp>
-#include <tether/detail/worker/guard.hpp>
+#include <tether/detail/wire/stored_message.hpp>
+#include <tether/detail/worker/live.hpp>
+#include <tether/detail/worker/own_observer.hpp>
+#include <tether/detail/worker/service_control.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -36,12 +43,12 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-class Service {
+class Service final : private LiveHost {
 public:
-    Service(std::unique_ptr<Channel> channel, Guard& guard, AnyHandler& handler,
+    Service(std::unique_ptr<Channel> channel, ServiceControl& control, AnyHandler& handler,
             const Bootstrap& bootstrap, LedgerWriter ledger = LedgerWriter{})
         : channel_(std::move(channel)),
-          guard_(guard),
+          control_(control),
           handler_(handler),
           ledger_(ledger),
           concurrency_(bootstrap.concurrency),
@@ -49,13 +56,24 @@ public:
           mark_severity_(bootstrap.mark_severity),
           spin_(std::chrono::microseconds{
               static_cast<std::int64_t>(std::min<std::uint64_t>(bootstrap.spin_us, 1000))}) {
-        guard_.set_connection(channel_->fd());
+        control_.set_connection(channel_.get());
+        coroutines_ = handler.coroutines();
+        if (handler.is_live() || coroutines_ != nullptr) {
+            live_.emplace(*channel_, writing_, control, static_cast<LiveHost&>(*this),
+                          max_message_bytes_, spin_, handler.is_live());
+        }
+        if (handler.is_live()) {
+            outlet_ = std::make_shared<LiveOutlet>(*live_);
+            handler.connect(outlet_);
+        }
     }
     Service(const Service&) = delete;
     Service& operator=(const Service&) = delete;
     ~Service() {
-        guard_.set_connection(-1);
-        guard_.set_helper(nullptr);
+        if (live_) live_->intake().end();
+        if (outlet_ != nullptr) outlet_->close();
+        control_.set_connection(nullptr);
+        control_.set_helper(nullptr);
         if (!helper_.joinable()) return;
         helper_ends_.store(true);
         helper_wake_.notify();
@@ -71,25 +89,27 @@ public:
         flush();
     }
 
-    // Serves until the worker shall leave or the connection ends. The result: what else ended it,
-    // or nothing.
+    // Serves until the worker shall leave or the connection ends. Returns what else ended it, or an
+    // empty text. A handler may end this thread: then that goes on from here once all is over.
     std::string run() {
-        if (concurrency_ == 1) {
-            run_alone();
-            return failure();
+        if (coroutines_ != nullptr) {
+            serve_coroutines();
+        } else {
+            const auto threads = start_threads();
+            serve_on(0);
         }
-        auto threads = start_threads();
-        take_turns(0);
-        for (auto& thread : threads) thread.join();
         return failure();
     }
+
+    // How many handlers may run at once.
+    [[nodiscard]] unsigned threads() const noexcept { return threads_.load(); }
 
 private:
     using Lock = Channel::Lock;
 
     static constexpr auto patience_when_leaving = std::chrono::milliseconds{100};
 
-    // From now on; the clock is not asked for what has no limit.
+    // Counted from now. Without a limit the clock is not read.
     static TimePoint call_deadline(const Timeouts& timeouts) noexcept {
         if (timeouts.call_us == 0) return TimePoint::max();
         const auto most = std::uint64_t{1} << 53;
@@ -101,103 +121,23 @@ private:
         return deadline_after(Clock::now(), std::chrono::milliseconds{timeouts.run_ms});
     }
 
-    // One call, as its handler and its answer see it.
-    class Running final : public CallControl, public Responder {
-    public:
-        Running(Service& service, std::size_t slot, const IncomingMessage& request,
-                OutgoingMessage& answer)
-            : service_(service),
-              slot_(slot),
-              number_(request.number),
-              index_(request.index),
-              answer_(answer) {
-            const auto due =
-                std::min(call_deadline(request.timeouts), run_deadline(request.timeouts));
-            if (due != TimePoint::max()) deadline_ = due;
-        }
+    // A call that is handled; defined in service_handling.hpp.
+    class Running;
 
-        std::uint64_t id() const noexcept override { return number_; }
-        bool stop_requested() const noexcept override {
-            return service_.guard_.calls().stop_requested(slot_);
-        }
-        std::stop_token stop_token() override {
-            auto token = service_.guard_.calls().token(slot_);
-            service_.ensure_helper();
-            service_.helper_wake_.notify();  // it may have been told to stop before
-            return token;
-        }
-        std::optional<TimePoint> deadline() const noexcept override { return deadline_; }
-        void log(Severity severity, std::string_view text) override {
-            logged_.store(true, std::memory_order_relaxed);
-            auto line =
-                service_.mark_severity_ ? with_mark(severity, text) : std::string{text} + '\n';
-            GivenStderr::instance().write(line);
-        }
-
-        std::string& payload() override { return answer_.payload(); }
-        std::vector<const Bytes*>& blobs() override { return answer_.blobs(); }
-        void send() override {
-            ForkedCopy::end_here();
-            if (is_cut_short()) return;
-            if (answer_.content_size() > service_.max_message_bytes_ ||
-                answer_.blobs().size() > MessageHead::max_blobs) {
-                return send_error({errc::message_too_large,
-                                   "the response has " + std::to_string(answer_.content_size()) +
-                                       " bytes in " + std::to_string(answer_.blobs().size()) +
-                                       " blobs and a payload; the limit is " +
-                                       std::to_string(service_.max_message_bytes_) + " bytes and " +
-                                       std::to_string(MessageHead::max_blobs) + " blobs",
-                                   {}});
-            }
-            finish(FrameType::response);
-        }
-        void send_error(const ErrorAnswer& error) {
-            ForkedCopy::end_here();
-            if (!is_cut_short()) answer(error);
-        }
-
-    private:
-        // A handler that was told to stop may have returned anything. Whoever still waits gets an
-        // error instead, or, when this worker leaves by itself, learns of its end.
-        bool is_cut_short() {
-            const auto how = service_.guard_.calls().cut_short(slot_);
-            if (how == ActiveCalls::CutShort::overran) {
-                answer({errc::timeout, "its handler has had its run timeout", {}});
-                return true;
-            }
-            return how == ActiveCalls::CutShort::yes && service_.guard_.leaving();
-        }
-        void answer(ErrorAnswer error) {
-            error.shorten(service_.max_message_bytes_);
-            answer_.reset();
-            error.append_to(answer_.payload());
-            finish(FrameType::error);
-        }
-        void finish(FrameType type) {
-            answer_.seal();
-            const bool logged = service_.mark_severity_ && logged_.load(std::memory_order_relaxed);
-            answer_.open(type, index_, number_, {}, logged ? FrameHeader::logged : 0);
-            service_.send(answer_);
-        }
-
-        Service& service_;
-        std::size_t slot_;
-        std::uint64_t number_;
-        std::uint16_t index_;
-        OutgoingMessage& answer_;
-        std::optional<TimePoint> deadline_;
-        std::atomic<bool> logged_{false};
-    };
-
-    // Fewer than were asked for, where the system has no more to give.
-    std::vector<std::thread> start_threads() {
-        std::vector<std::thread> threads;
+    std::vector<std::jthread> start_threads() {
+        return start_threads([this](unsigned slot) { take_turns(slot); });
+    }
+    // Beside this one. Starts fewer if the system refuses more.
+    template <class Serve>
+    std::vector<std::jthread> start_threads(Serve serve) {
+        std::vector<std::jthread> threads;
         threads.reserve(concurrency_);
         try {
             for (unsigned slot = 1; slot < concurrency_; ++slot) {
-                threads.emplace_back([this, slot] { take_turns(slot); });
+                threads.emplace_back([serve, slot] { serve(slot); });
             }
         } catch (const std::system_error& error) {
+            threads_.store(static_cast<unsigned>(threads.size()) + 1);
             std::fprintf(stderr,
                          "tether: this worker runs %zu handlers at once instead of %u: %s\n",
                          threads.size() + 1, concurrency_, error.what());
@@ -206,7 +146,13 @@ private:
     }
 
     std::string failure() {
-        if (exhausted_) return "ran out of memory with a request or an answer";
+        if (!reading_trouble_.empty()) return reading_trouble_;
+        if (exhausted_ || (live_ && live_->intake().is_exhausted())) {
+            return "ran out of memory with a request or an answer";
+        }
+        if (live_ && live_->intake().receive_error() != 0) {
+            receive_error_ = live_->intake().receive_error();
+        }
         const Lock lock{writing_};
         if (!channel_->owns_socket()) {
             return "lost its connection: code in its process has closed descriptors that are "
@@ -223,30 +169,35 @@ private:
 
     // --- Reading
 
-    // Handles where it reads, straight from the reader's buffer.
+    void serve_on(std::size_t slot) {
+        if (concurrency_ == 1 && !live_) return run_alone();
+        take_turns(slot);
+    }
+
+    // Handles on the thread that reads, straight from the reader's buffer.
     void run_alone() {
         OutgoingMessage answer;
         auto& reader = channel_->reader();
         try {
             for (;;) {
                 while (auto request = reader.next()) {
-                    if (guard_.leaving() || !ledger_.begin(request->number)) break;
+                    if (control_.leaving() || !ledger_.begin(request->number)) break;
                     others_wait_ = reader.has_buffered();
                     const bool wanted = begin(0, *request);
-                    handle(0, wanted, *request, answer);
+                    handle(0, wanted, *request, answer, nullptr);
                     if (others_wait_) hold_back();
                 }
-                if (!flush() || guard_.leaving() || !receive()) return;
+                if (!flush() || control_.leaving() || !receive()) return;
             }
         } catch (const FramingError&) {
-            // The parent sends no such thing. It learns by the end of this process.
+            // Tether's parents never send this. The parent is told by the end of this process.
         } catch (const std::bad_alloc&) {
             give_up_for_memory();
         }
         flush();
     }
 
-    // It is told apart from the requests behind it: the next process should not have it, too.
+    // Notes the request as begun: unlike those behind it, it must not go to the next process.
     void give_up_for_memory() noexcept {
         static_cast<void>(ledger_.begin(channel_->reader().looked_at()));
         exhausted_ = true;
@@ -257,50 +208,54 @@ private:
         try {
             OutgoingMessage answer;
             while (auto task = next_task(slot)) {
-                handle(slot, task->wanted, task->view(), answer);
+                handle(slot, task->wanted, task->message.view(), answer, std::move(task->inbox));
                 if (!flush()) break;
             }
         } catch (const std::bad_alloc&) {
             exhausted_ = true;
         }
-        ForkedCopy::end_here();
-        // The others must not wait for what will not come.
-        end_receiving(channel_->fd());
+        control_.end_forked_copy();
+        if (live_) live_->intake().end();
+        // Wakes the other threads: no further request will come.
+        if (channel_->owns_socket()) end_receiving(channel_->fd());
     }
 
-    // A request with storage of its own.
     struct Task {
-        IncomingMessage message{};
-        std::string payload{};
-        Bytes large_payload{};
-        std::vector<Bytes> blobs{};
-
+        StoredMessage message;
         bool wanted;
-
-        Task(IncomingMessage& source, bool is_wanted) : message(source), wanted(is_wanted) {
-            if (source.storage != nullptr) {
-                large_payload = std::move(*source.storage);
-            } else {
-                payload = source.payload;
-            }
-            std::move(source.blobs.begin(), source.blobs.end(), std::back_inserter(blobs));
-        }
-        IncomingMessage view() {
-            message.payload =
-                large_payload.empty() ? std::string_view{payload} : large_payload.view();
-            message.blobs = blobs;
-            return message;
-        }
+        std::shared_ptr<Inbox> inbox{};  // of a live protocol
     };
 
+    std::optional<Task> next_live_task(std::size_t slot) {
+        return next_live_task([slot] { return slot; }, [] { return true; });
+    }
+    // The slot is taken once there is a request.
+    template <class TakeSlot, class MayTake>
+    std::optional<Task> next_live_task(TakeSlot take_slot, MayTake may_take) {
+        bool wanted = false;
+        const auto accept = [&](const Intake::Request& next, std::uint64_t oldest) {
+            const auto& message = next.message;
+            if (!ledger_.begin(message.number)) return false;
+            wanted = begin(take_slot(), message.number, message.timeouts, oldest);
+            return true;
+        };
+        auto request = live_->intake().next_request(accept, may_take);
+        if (live_->intake().is_exhausted()) {
+            static_cast<void>(ledger_.begin(live_->intake().looked_at()));
+        }
+        if (!request) return std::nullopt;
+        return Task{std::move(request->message), wanted, std::move(request->inbox)};
+    }
+
     std::optional<Task> next_task(std::size_t slot) {
+        if (live_) return next_live_task(slot);
         const std::scoped_lock lock{reading_};
         try {
-            while (!guard_.leaving()) {
+            while (!control_.leaving()) {
                 if (auto request = channel_->reader().next()) {
                     if (!ledger_.begin(request->number)) break;
                     const bool wanted = begin(slot, *request);
-                    return Task{*request, wanted};
+                    return Task{StoredMessage{*request}, wanted};
                 }
                 if (!receive()) break;
             }
@@ -320,10 +275,20 @@ private:
             return size >= 0 || !would_block();
         });
         if (!found) size = receive_some(channel_->fd(), space, Blocking::yes);
+        if (size < 0 && would_block()) return look_up();
         if (size < 0 && !is_hang_up(last_error())) receive_error_ = last_error().value();
         if (size <= 0) return false;
         reader.received(static_cast<std::size_t>(size));
+        if (own_tracer() != nullptr) received_ = Clock::now();
         return true;
+    }
+
+    // The socket limits how long a receive waits, or a handler has made it non-blocking. False: it
+    // is lost.
+    bool look_up() {
+        PollItem items[] = {readable(channel_->fd()), readable(control_.leaving_fd())};
+        wait_ready(items, Clock::now() + std::chrono::seconds{1});
+        return channel_->owns_socket();
     }
 
     // --- Handling
@@ -332,41 +297,30 @@ private:
     bool begin(std::size_t slot, const IncomingMessage& request) {
         if (request.type != FrameType::request) throw FramingError("not a request");
         const auto oldest = channel_->reader().oldest_open(request.number);
-        const auto overruns = run_deadline(request.timeouts);
-        const bool wanted = guard_.calls().begin(slot, request.number, oldest, overruns);
-        if (overruns != TimePoint::max()) guard_.watch_overrun();
+        if (own_tracer() != nullptr) observe_queued(request.number, received_);
+        return begin(slot, request.number, request.timeouts, oldest);
+    }
+    bool begin(std::size_t slot, std::uint64_t number, const Timeouts& timeouts,
+               std::uint64_t oldest) {
+        const auto overruns = run_deadline(timeouts);
+        const bool wanted = control_.calls().begin(slot, number, oldest, overruns);
+        if (overruns != TimePoint::max()) control_.watch_overrun();
         return wanted;
     }
 
+    // Defined in service_handling.hpp.
     void handle(std::size_t slot, bool wanted, const IncomingMessage& request,
-                OutgoingMessage& answer) {
-        answer.reset();
-        Running call{*this, slot, request, answer};
-        if (wanted) {
-            answer_or_error(request, call);
-        } else {
-            call.send_error({errc::cancelled, "cancelled before it was started", {}});
-        }
-        guard_.calls().end(slot);
-    }
+                OutgoingMessage& answer, std::shared_ptr<Inbox> inbox);
+    void answer_or_error(std::size_t slot, const IncomingMessage& request, Running& call);
 
-    void answer_or_error(const IncomingMessage& request, Running& call) {
-        try {
-            if (!handler_.dispatch(request.index, request.payload, request.blobs, call, call)) {
-                call.send_error({errc::codec, "no such request in this protocol", {}});
-            }
-        } catch (const CodecFailure& failure) {
-            call.send_error({errc::codec, failure.what(), {}});
-        } catch (ForcedUnwind&) {  // never leaves here: the main thread cannot end alone
-            call.send_error({errc::handler, {}, describe_ended_thread()});
-            flush();
-            std::fflush(stdout);
-            kill_descendants();
-            end_at_once(1);
-        } catch (...) {
-            call.send_error({errc::handler, {}, describe_thrown()});
-        }
-    }
+    // --- Handlers that wait without a thread: defined in service_coroutines.hpp
+
+    class CoroutineCall;
+    void serve_coroutines();
+    void accept_requests();
+    void answer_failure(Running& call, const std::exception_ptr& failure);
+    void end_coroutine(std::size_t slot) noexcept;
+    void give_up_serving() noexcept;
 
     // --- Answering
 
@@ -387,44 +341,48 @@ private:
 
     // False: nothing can be sent any more.
     bool flush() {
-        ForkedCopy::end_here();
+        control_.end_forked_copy();
         Lock lock{writing_};
         channel_->flush(lock);
         while (channel_->has_output()) wait_for_room(lock);
         return !channel_->broken();
     }
 
-    // Another request is here already: its answer leaves together with this one, unless its handler
-    // takes long. What is held back must not be lost with this process.
+    // Another request is here already: both answers leave together, unless its handler takes long.
+    // An answer that would not survive this process leaves now.
     void hold_back() {
         if (!held_) {
             flush();
             return;
         }
-        {
-            const Lock lock{writing_};  // the helper stops ticking only when nothing is held back
-            if (std::exchange(ticking_, true)) return;
-        }
+        Lock lock{writing_};
+        send_soon(lock);
+    }
+
+    // The helper stops ticking only when nothing is held back. Releases the lock.
+    void send_soon(Lock& lock) override {
+        const bool ticks = std::exchange(ticking_, true);
+        lock.unlock();
+        if (ticks) return;
         try {
             ensure_helper();
-        } catch (const std::system_error&) {  // no thread to be had
-            {
-                const Lock lock{writing_};
-                ticking_ = false;
-            }
+        } catch (const std::system_error&) {  // the system refuses a thread
+            lock.lock();
+            ticking_ = false;
+            lock.unlock();
             flush();
             return;
         }
         helper_wake_.notify();
     }
 
-    // The parent always reads while it writes, so this side may wait without reading. But it reads
-    // nothing while it waits for nothing: an answer that came too late must not keep this process.
+    // The parent always reads while it writes, so this side may block without reading. But a parent
+    // with no call pending reads nothing, and a late answer must not keep this process.
     void wait_for_room(Lock& lock) {
         lock.unlock();
-        PollItem items[] = {writable(channel_->fd()), readable(guard_.leaving_fd())};
+        PollItem items[] = {writable(channel_->fd()), readable(control_.leaving_fd())};
         wait_ready(items, TimePoint::max());
-        // Also where the system refuses to wait: then the guard ends this process.
+        // True as well if the system refuses to wait: then the guard ends this process.
         const bool leaving = !is_ready(items[0]);
         if (leaving && wait_ready({items, 1}, Clock::now() + patience_when_leaving) <= 0) {
             channel_->shut_down();
@@ -435,16 +393,17 @@ private:
 
     // --- The helper: stop callbacks, and answers that wait for a slow handler
 
-    void ensure_helper() {
-        if (ForkedCopy::here()) return;  // it would send what was held back
+    void ensure_helper() override {
+        if (control_.in_forked_copy()) return;  // the copy would send what was held back
         const std::scoped_lock lock{helper_mutex_};
         if (helper_.joinable()) return;
         const AllSignalsBlocked blocked;
         helper_ = std::thread{[this] { help(); }};
-        guard_.set_helper(&helper_wake_);
+        control_.set_helper(&helper_wake_);
     }
 
     void help() {
+        name_this_thread("tether-helper");
         int quiet_ticks = 0;
         bool ticking = false;
         while (!helper_ends_.load()) {
@@ -452,8 +411,10 @@ private:
             wait_ready({&item, 1},
                        ticking ? Clock::now() + std::chrono::milliseconds{1} : TimePoint::max());
             helper_wake_.drain();
-            guard_.calls().fire();
+            control_.calls().fire();
+            if (live_) live_->intake().wake();
             Lock lock{writing_};
+            if (ticking && live_) live_->on_tick();
             if (ticking && channel_->has_output()) {
                 channel_->flush(lock);
                 quiet_ticks = 0;
@@ -466,16 +427,19 @@ private:
     }
 
     std::unique_ptr<Channel> channel_;
-    Guard& guard_;
+    ServiceControl& control_;
     AnyHandler& handler_;
     LedgerWriter ledger_;
     const unsigned concurrency_;
+    std::atomic<unsigned> threads_{concurrency_};  // as many as the system gave
     const std::uint64_t max_message_bytes_;
     const bool mark_severity_;
-    Spin spin_;  // whoever reads
+    Spin spin_;  // of the thread that reads
 
     std::atomic<bool> exhausted_{false};  // no memory for a request or an answer
     std::atomic<int> receive_error_{0};
+
+    TimePoint received_ = Clock::now();  // what was read last, where that is traced
 
     std::mutex reading_;
     std::mutex writing_;
@@ -484,11 +448,20 @@ private:
     std::thread helper_;
     WakeUp helper_wake_;
     std::atomic<bool> helper_ends_{false};
-    bool ticking_ = false;  // the helper looks after answers; under writing_
+    bool ticking_ = false;  // the helper flushes held answers; under writing_
 
-    // Of the thread that reads and handles, where there is only one.
-    bool others_wait_ = false;  // another request has arrived behind the one that is handled
+    // Used only where one thread reads and handles.
+    bool others_wait_ = false;  // another request has arrived behind the present one
     bool held_ = true;          // its answer would survive this process
+
+    std::optional<Live> live_;  // of a live protocol, and where handlers wait without a thread
+    std::shared_ptr<LiveOutlet> outlet_;
+
+    Coroutines* coroutines_ = nullptr;
+    std::mutex slots_mutex_;
+    std::condition_variable slot_freed_;
+    std::vector<std::size_t> free_slots_;  // for calls of coroutines_
+    std::string reading_trouble_{};
 };
 
 }  // namespace detail

@@ -8,8 +8,11 @@
 #include <tether/detail/transport/worker_mark.hpp>
 #include <tether/detail/wire/ledger.hpp>
 #include <tether/detail/worker/admission.hpp>
+#include <tether/detail/worker/debugger.hpp>
 #include <tether/detail/worker/guard.hpp>
+#include <tether/detail/worker/own_observer.hpp>
 #include <tether/detail/worker/service.hpp>
+#include <tether/detail/worker/service_coroutines.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -44,24 +47,27 @@ public:
         if (!bootstrap) return 1;
         bootstrap_ = std::move(*bootstrap);
         set_own_depth(bootstrap_.depth);
+        name_this_thread(bootstrap_.worker);
         bootstrap_.concurrency = std::max(1U, bootstrap_.concurrency);
+        settle_calls_in_work();
         const bool has_parent = bootstrap_.has_parent;
         auto control = take_inherited(worker_fd::control);
         auto connection = take_inherited(worker_fd::connection);
         auto parent = has_parent ? take_inherited(worker_fd::parent) : Descriptor{};
-        if (!is_pidfd(parent.get())) parent.reset();  // it was closed on the way, and reused
+        if (!is_pidfd(parent.get())) parent.reset();  // closed on the way, and the number reused
         int next = worker_fd::parent + (has_parent ? 1 : 0);
         if (bootstrap_.has_ledger) take_ledger(next++);
         auto alarm = bootstrap_.has_alarm ? take_inherited(next) : Descriptor{};
         if (!is_anonymous(alarm.get())) alarm.reset();  // as above
         const auto identity = peer_identity(control.get());
         static_cast<void>(GivenStderr::instance());
+        OwnObserver::begin(bootstrap_);
 
         ForkedCopy::watch();
         adopt_descendants();
         if (bootstrap_.spares_sessions) SparedSessions::spare();
         buffer_stdout_by_lines();
-        // Watches until the very end, longer than any scope.
+        // Never destroyed: it watches until the process ends.
         guard_ = new Guard(std::move(control), control_in, std::move(parent), std::move(alarm),
                            bootstrap_);
         try {
@@ -71,15 +77,17 @@ public:
             return refuse(errc::start_failed, text);
         }
         guard_->look_after_memory();
+        wait_for_debugger(bootstrap_.worker, guard_->leaving_fd());
 
         const int exit_code = serve(std::move(connection), identity);
         ForkedCopy::end_here();
-        // The parent has not asked it to leave.
+        // The parent did not ask for this end: it may have closed all its descriptors.
         if (exit_code == 0 && !guard_->leaving()) guard_->sound_alarm();
+        observe_leaving(exit_code, [&] { return guard_->is_orphaned(); });
         std::fflush(stdout);
         if (kill_descendants()) {
-            LedgerWriter{ledger_.data()}.set_tidy();
-        } else if (guard_->is_orphaned()) {  // a parent that is there kills the group itself
+            ledger().set_tidy();
+        } else if (guard_->is_orphaned()) {  // a parent that lives kills the group itself
             end_with_all_descendants();
         }
         return exit_code;
@@ -90,10 +98,10 @@ private:
     void take_ledger(int fd) noexcept {
         const auto inherited = take_inherited(fd);
         if (!is_shared_memory(inherited.get(), sizeof(LedgerPages))) return;
-        ledger_ = SharedMemory{inherited.get(), sizeof(LedgerPages)};
+        ledger_memory_ = SharedMemory{inherited.get(), sizeof(LedgerPages)};
     }
 
-    // Without it there is nothing to say and nobody to say it to but stderr.
+    // Without a bootstrap the worker cannot serve, and only stderr can be told why.
     static std::optional<Bootstrap> read_bootstrap(int control, ControlReader& in) {
         for (;;) {
             if (const auto record = in.next()) {
@@ -132,6 +140,7 @@ private:
         Admission admission{bootstrap_, std::move(connection), identity, guard_->leaving_fd()};
         std::unique_ptr<Channel> channel;
         try {
+            const ObservedStep observed{"greeting"};
             channel = admission.admit();
         } catch (const std::system_error& error) {
             return refuse(errc::start_failed, std::string{"the worker could not "} + error.what());
@@ -148,6 +157,7 @@ private:
         }
         std::unique_ptr<AnyHandler> handler;
         try {
+            const ObservedStep observed{"handler's constructor"};
             handler = type->make();
         } catch (ForcedUnwind&) {
             refuse(errc::start_failed, "its handler's constructor ended the main thread");
@@ -166,16 +176,25 @@ private:
         return 1;
     }
 
-    // What else than its parent ended it, or nothing.
+    // What ended the worker, other than its parent; or nothing.
     std::string serve(std::unique_ptr<Channel> channel, const HandlerType& type,
                       AnyHandler& handler) {
-        Service service{std::move(channel), *guard_, handler, bootstrap_,
-                        LedgerWriter{ledger_.data()}};
+        Service service{std::move(channel), *guard_, handler, bootstrap_, ledger()};
         service.welcome(bootstrap_.worker_secret, id_of(type));
         return service.run();
     }
 
-    // The handler whose protocol has the wanted name; any version, so that the error can tell.
+    [[nodiscard]] LedgerWriter ledger() const noexcept {
+        return LedgerWriter{ledger_memory_.data(), bootstrap_.slots()};
+    }
+
+    void settle_calls_in_work() {
+        const auto* type = choose();
+        const bool is_async = type != nullptr && type->is_async;
+        bootstrap_.calls_in_work = calls_in_work(is_async, bootstrap_.calls_in_work);
+    }
+
+    // The handler of exactly the wanted protocol, or null.
     [[nodiscard]] const HandlerType* choose() const {
         for (const auto& type : types_) {
             if (id_of(type) == bootstrap_.protocol) return &type;
@@ -184,7 +203,7 @@ private:
     }
 
     static ProtocolId id_of(const HandlerType& type) {
-        return {std::string{type.protocol}, type.version, type.fingerprint};
+        return {std::string{type.protocol}, type.version, type.fingerprint, type.is_live};
     }
 
     [[nodiscard]] std::string describe_choice() const {
@@ -206,7 +225,7 @@ private:
     std::span<const HandlerType> types_;
     Bootstrap bootstrap_;
     Guard* guard_ = nullptr;
-    SharedMemory ledger_;
+    SharedMemory ledger_memory_;
 };
 
 }  // namespace detail

@@ -1,7 +1,7 @@
-// Why: a parent ends what its worker has started, whatever way the worker ended. While the worker
-// lives its descendants are found below it. Once it has ended they are orphans, and the system has
-// given them to whichever ancestor adopts: they are known there by the worker's session, or by a
-// mark in their environment, which is inherited and outlives fork, exec and setsid.
+// Why: a parent ends what its worker has started, however the worker ended. While the worker lives,
+// its descendants are found below it. Once it has ended they are orphans, adopted by the parent or
+// one of its ancestors. There they are known by the worker's session, or by a mark in their
+// environment, which survives fork, exec and setsid.
 #pragma once
 
 #include <tether/config.hpp>
@@ -51,11 +51,11 @@ inline std::string read_proc_file(::pid_t pid, std::string_view name) {
     }
 }
 
-// A number in /proc/<pid>/stat, by its place as in proc(5), from the fourth on. Nothing: the
-// process is not to be seen, or the system does not tell.
+// A number in /proc/<pid>/stat, by its place as in proc(5), from the fourth on. Nothing if the
+// process is not visible or the system does not tell.
 inline std::optional<long long> stat_field(::pid_t pid, int field) {
     const auto stat = read_proc_file(pid, "stat");
-    auto at = stat.rfind(')');  // of the second, a name that may hold anything
+    auto at = stat.rfind(')');  // of the second, a name that may contain anything
     for (int next = 3; next <= field && at != stat.npos; ++next) at = stat.find(' ', at + 1);
     if (at == stat.npos) return std::nullopt;
     long long value = 0;
@@ -67,18 +67,18 @@ inline ::pid_t parent_of(::pid_t pid) {
     return static_cast<::pid_t>(stat_field(pid, 4).value_or(0));
 }
 
-// On the kernel's clock.
+// When the process started, on the kernel's clock.
 inline std::optional<long long> start_of(::pid_t pid) { return stat_field(pid, 22); }
 
-// Ends the descendants of one worker. By pidfd, and a second look makes sure that it is of the
-// process that was listed. It takes two seconds at most; what is left then lives on.
+// Ends the descendants of one worker, by pidfd. A second look makes sure that the pidfd refers to
+// the process that was listed. Takes at most two seconds; what is left then lives on.
 class DescendantKiller {
 public:
     DescendantKiller(::pid_t worker, const Family& family) noexcept
         : worker_(worker), family_(family) {}
 
-    // The worker is stopped and a subreaper: it reaps nobody, so numbers stay with their processes,
-    // and the children of those that end become its own. False: the system does not tell its
+    // The worker is stopped and a subreaper. It reaps no child, so numbers stay with their
+    // processes, and it adopts the children of those that end. False: the system does not list its
     // children.
     bool end_below_worker() noexcept {
         if (!for_each_child(worker_, [](::pid_t) {})) return false;
@@ -90,7 +90,7 @@ public:
         return true;
     }
 
-    // The worker has ended. `unreaped`: so its number is still its own.
+    // The worker has ended. `unreaped`: its number is still its own.
     void end_orphans(bool unreaped) noexcept {
         unreaped_ = unreaped;
         try {
@@ -109,12 +109,12 @@ private:
     using Whether = bool (DescendantKiller::*)(::pid_t) const;
     static constexpr int deepest = 16;
 
-    // Of a child of the worker, or of one that is ended.
+    // For a child of the worker, or of a process that is being ended.
     [[nodiscard]] bool shall_end(::pid_t child) const {
         return !family_.spares_sessions || ::getsid(child) == worker_;
     }
 
-    // Of a child of an ancestor.
+    // For a child of this process or of an ancestor.
     [[nodiscard]] bool is_orphan(::pid_t child) const {
         const bool in_session = ::getsid(child) == worker_;
         if (in_session && unreaped_) return child != worker_;
@@ -130,7 +130,7 @@ private:
         return read_proc_file(pid, "environ").find(entry) != std::string::npos;
     }
 
-    // This process first, and then who may adopt the children of its own.
+    // This process, then its ancestors: each may have adopted orphans of the worker.
     static std::vector<::pid_t> own_ancestors() {
         std::vector<::pid_t> ancestors;
         for (auto pid = ::getpid(); pid > 0 && ancestors.size() < 64; pid = parent_of(pid)) {
@@ -156,7 +156,7 @@ private:
         return found;
     }
 
-    // Each process once. False: there was none left.
+    // Ends each process once. False: none was left, or the time is over.
     bool end_children_of(::pid_t parent, Whether wanted) {
         bool found = false;
         for (const auto child : children_of(parent)) {
@@ -170,8 +170,8 @@ private:
         return found;
     }
 
-    // Its own children first: where the system has no subreapers, they would go to process 1.
-    // Returns once the rest of them have become children of an ancestor.
+    // Ends its own children first: without subreapers they would go to process 1. Returns once an
+    // ancestor has adopted the rest of them.
     void end_child_of(::pid_t parent, ::pid_t child, Whether wanted, int depth) {
         const auto handle = open_pidfd(child);
         if (!is_child_of(child, parent) || !(this->*wanted)(child)) return;
@@ -199,12 +199,13 @@ private:
     const ::pid_t worker_;
     const Family& family_;
     bool unreaped_ = false;
-    // Strangers are older, most of them: less to read, and to read a process' environment may take
-    // as long as that hangs in the kernel.
+    // Most unrelated processes are older, so their environment is not read. Reading it may block as
+    // long as that process hangs in the kernel.
     std::optional<long long> worker_start_{};
     std::vector<::pid_t> known_;
     WaitClock clock_;
-    // Of waiting for one to end, which may hang in the kernel, and of all the rest.
+    // The first bounds the waits for a process to end, which may hang in the kernel; the second,
+    // all the rest.
     const TimePoint deadline_ = deadline_after(clock_.now(), std::chrono::seconds{1});
     const TimePoint last_deadline_ = deadline_after(deadline_, std::chrono::seconds{1});
 };

@@ -1,7 +1,7 @@
-// Why: every descriptor is born close-on-exec, since another thread of the host may spawn at any
-// moment, and lives at 10 or above, so that it collides neither with 0 to 2 of a host that closed
-// them nor with the numbers a child expects. Usually it lives far above, so that a number which
-// other code closed by mistake is not given to the next file that is opened.
+// Why: every descriptor is created close-on-exec, because another thread of the host may spawn at
+// any moment. It gets a number of 10 or above, so that it collides neither with 0 to 2 of a host
+// that closed them nor with the numbers that a child expects. Usually it is far above, so that a
+// number which other code closed by mistake is not given to the next file that is opened.
 #pragma once
 
 #include <tether/config.hpp>
@@ -41,14 +41,14 @@ auto retry(Call call) noexcept {
 }
 
 // How often Tether has found all descriptors of this process closed, as a daemon closes them. No
-// descriptor that was opened before is Tether's any more, whatever its number stands for by now.
+// descriptor that was opened before is Tether's any more, whatever file has its number by now.
 inline std::atomic<unsigned>& descriptor_losses() noexcept {
     static std::atomic<unsigned> count{0};
     return count;
 }
 
-// Which file a number stands for: other code in the process may close a number that is not its own,
-// and get it for a file of its own then.
+// The file that a number stands for. Other code in the process may close the number by mistake, and
+// then get it for a file of its own.
 class FileIdentity {
 public:
     FileIdentity() noexcept = default;
@@ -70,7 +70,7 @@ public:
     }
 
 private:
-    // All eventfds have the same inode, and all pidfds before Linux 6.9.
+    // Needed because all eventfds have the same inode, and all pidfds before Linux 6.9.
     unsigned losses_ = descriptor_losses().load(std::memory_order_relaxed);
     bool known_ = false;
     ::dev_t device_ = 0;
@@ -99,7 +99,7 @@ public:
     }
     ~Descriptor() { reset(); }
 
-    // Takes over a fresh descriptor, or throws for -1, naming the step that made it.
+    // Takes over a new descriptor. For -1, throws an error that names the step that made it.
     static Descriptor adopt(int fd, const std::string& step) {
         if (fd == -1) throw_last_error(step);
         const int high = fd >= usual_lowest() ? fd : copy_high(fd);
@@ -110,14 +110,14 @@ public:
         if (high != -1 && high != fd) ::close(fd);
         return known(high != -1 ? high : fd);
     }
-    // One that is recognized later.
+    // A descriptor that is recognized later.
     static Descriptor known(int fd) noexcept {
         Descriptor result{fd};
         result.identity_ = FileIdentity{fd};
         return result;
     }
 
-    // A copy where nothing else is likely to look for a number. -1: there is none.
+    // A copy with a high number, which other code is unlikely to use. -1: there is none.
     static int copy_high(int fd) noexcept {
         const int from = usual_lowest();
         const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, from);
@@ -136,7 +136,7 @@ public:
         identity_ = {};
     }
 
-    // New files get the lowest number that is free. select() must do with it, too.
+    // High, because new files get the lowest free number; but low enough for select().
     static int usual_lowest() noexcept {
         ::rlimit limit{};
         if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return lowest;
@@ -153,14 +153,14 @@ inline Descriptor open_null_for_reading() {
     return Descriptor::adopt(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
 }
 
-// The stderr of this process, or nothing where the host has closed it.
+// A copy of this process' stderr, or of /dev/null if the host has closed it.
 inline Descriptor copy_of_own_stderr() {
     const int fd = Descriptor::copy_high(STDERR_FILENO);
     if (fd != -1) return Descriptor::known(fd);
     return Descriptor::adopt(::open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null");
 }
 
-// What is in a pipe; 0 at its end. Negative: see would_block().
+// Reads from a pipe; 0 at its end. Negative: see would_block().
 inline std::ptrdiff_t read_some(int fd, char* data, std::size_t size) noexcept {
     return retry([&] { return ::read(fd, data, size); });
 }
@@ -170,8 +170,8 @@ struct DescriptorPair {
     Descriptor second;
 };
 
-// Occupies those of 0, 1, 2 that the host has closed, for as long as somebody makes descriptors
-// whose numbers cannot be chosen.
+// Occupies those of 0, 1, 2 that the host has closed, while descriptors are made whose numbers
+// cannot be chosen.
 class StandardDescriptorsHeld {
 public:
     StandardDescriptorsHeld() noexcept {
@@ -185,7 +185,7 @@ private:
     std::array<Descriptor, 4> held_;
 };
 
-// Neither a file nor a socket nor a pipe, but an eventfd or its like.
+// Whether it is an eventfd or the like, rather than a file, a socket or a pipe.
 inline bool is_anonymous(int fd) noexcept {
     struct ::stat status {};
     return ::fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == 0;
@@ -195,8 +195,8 @@ inline bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) != -1; }
 
 inline void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
-// By either way, since a filter of system calls may refuse one. A descriptor that blocked where
-// none may would hold up its thread for ever: throws a std::system_error that names `step`.
+// Tries both ways, because a filter of system calls may refuse one. Throws a std::system_error that
+// names `step`, because a descriptor that blocks could hold up its thread for ever.
 inline void set_non_blocking(int fd, const std::string& step) {
     int on = 1;
     if (::ioctl(fd, FIONBIO, &on) == 0) return;

@@ -35,9 +35,9 @@ namespace detail {
 // How to execute a program.
 struct Executable {
     std::string path{};
-    std::string name{};  // for people
-    // What comes before the program's own arguments, where it is run by a loader: that one's name
-    // and options, and the program.
+    std::string file{};  // where the program lies, or lay before it was removed
+    // Where a loader runs it, the arguments before the program's own: the loader's name and
+    // options, and the program.
     std::vector<std::string> before{};
 };
 
@@ -80,7 +80,7 @@ inline Executable own_executable() {
         throw std::system_error(ENAMETOOLONG, std::system_category(), "path of this executable");
     }
     path.resize(path.find('\0'));
-    return {path, file_name(path), {}};
+    return {path, path, {}};
 }
 #elif defined(__FreeBSD__)
 inline Executable own_executable() {
@@ -91,16 +91,16 @@ inline Executable own_executable() {
         throw_last_error("path of this executable");
     }
     path.resize(path.find('\0'));
-    return {path, file_name(path), {}};
+    return {path, path, {}};
 }
 #else
-// The program's file as it lies in memory.
+// The program's file as it is mapped into memory.
 struct ProgramImage {
     const char* begin = nullptr;  // of what was mapped from the begin of the file
     std::size_t size = 0;
     const char* loader = nullptr;  // that its file asks for
 
-    // Whether it was a loader that was executed, by hand, to load this program.
+    // Whether a loader was executed by hand to load this program.
     [[nodiscard]] bool run_by_loader() const noexcept {
         return loader != nullptr && ::getauxval(AT_BASE) == 0;
     }
@@ -126,8 +126,7 @@ inline ProgramImage find_program_image() noexcept {
     return image;
 }
 
-// Whether the file begins as the image does: with the same headers, and with the build's number
-// among them.
+// Whether the file begins as the image does: with the same headers, the build id among them.
 inline bool is_file_of(const std::string& path, const ProgramImage& image) noexcept {
     std::array<char, 4096> bytes;
     const auto size = std::min(bytes.size(), image.size);
@@ -147,7 +146,7 @@ inline std::string contents_of(const char* path) {
     }
 }
 
-// The path of the file that is mapped at that address; "" where nothing tells.
+// The path of the file that is mapped at that address; "" where the system does not tell.
 inline std::string mapped_file(const char* address) {
     const auto maps = contents_of("/proc/self/maps");
     const auto wanted = reinterpret_cast<std::uintptr_t>(address);
@@ -207,17 +206,17 @@ inline std::vector<std::string> loader_arguments(const std::string& loader,
     return {loader, program};
 }
 
-// A program that a loader was run by hand for. The kernel knows the loader only.
+// A program whose loader was run by hand. The kernel knows only the loader.
 inline Executable executable_by_loader(const ProgramImage& image, const std::string& loader) {
     auto path = mapped_file(image.begin);
     if (!is_file_of(path, image)) path = executed_file(image);
     if (path.empty()) {
         throw_no_executable("it was started by the loader " + loader + ", and its file is gone");
     }
-    return {loader, file_name(path), loader_arguments(loader, path)};
+    return {loader, path, loader_arguments(loader, path)};
 }
 
-// The running executable: the very file, even when another one took its name meanwhile.
+// The running executable: the very file, even when another one has taken its name since.
 inline Executable own_executable() {
     static const ProgramImage image = find_program_image();
     // The second leads there also when the main thread has ended.
@@ -231,7 +230,7 @@ inline Executable own_executable() {
         const bool gone = path.ends_with(mark) && ::stat(path.c_str(), &status) != 0;
         const auto file = gone ? std::string{link} : path;  // the link itself still leads there
         if (image.run_by_loader()) return executable_by_loader(image, file);
-        return {file, file_name(gone ? path.substr(0, path.size() - mark.size()) : path), {}};
+        return {file, gone ? path.substr(0, path.size() - mark.size()) : path, {}};
     }
     if (image.run_by_loader()) return executable_by_loader(image, image.loader);
     auto path = executed_file(image);
@@ -240,9 +239,15 @@ inline Executable own_executable() {
             "/proc/self/exe cannot be read, and the name that it was started by "
             "does not lead there");
     }
-    return {path, file_name(path), {}};
+    return {path, path, {}};
 }
 #endif
+
+// The path of a file in the folder that the running executable lies in, or lay in.
+inline std::string path_beside_executable(const std::string& name) {
+    const auto file = own_executable().file;
+    return clean_path(file.substr(0, file.rfind('/') + 1) + name);
+}
 
 inline bool is_program(const std::string& path) noexcept {
     struct ::stat status {};
@@ -250,7 +255,8 @@ inline bool is_program(const std::string& path) noexcept {
            ::access(path.c_str(), X_OK) == 0;
 }
 
-// Only in folders with an absolute path: what a relative one means depends on where the host is.
+// Only in folders with an absolute path: what a relative one means depends on the working
+// directory.
 inline std::string find_in_path(const std::string& name) {
     const char* variable = std::getenv("PATH");
     std::string_view rest{variable != nullptr ? variable : "/usr/bin:/bin"};
@@ -304,7 +310,7 @@ inline std::string interpreter_of(const std::string& program) {
     return {};
 }
 
-// Says of an error of its execution what its path alone does not tell.
+// A program that could not be executed, with the reason where its path alone does not tell.
 inline std::string describe_program(const std::string& program, int error) {
     struct ::stat status {};
     if (::stat(program.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {

@@ -14,8 +14,7 @@ namespace detail {
 // The size of large pages, and their alignment.
 inline constexpr std::size_t large_page = std::size_t{2} << 20;
 
-// Asks for large pages, where there are such; `data` is aligned to one. Without them all is the
-// same, only slower.
+// Asks for large pages; `data` is aligned to one. Without them everything is only slower.
 inline void advise_large_pages([[maybe_unused]] void* data,
                                [[maybe_unused]] std::size_t size) noexcept {
 #if defined(MADV_HUGEPAGE) && !defined(TETHER_FORCE_PORTABLE)
@@ -23,8 +22,7 @@ inline void advise_large_pages([[maybe_unused]] void* data,
 #endif
 }
 
-// The bytes are not needed any more, the addresses are: most of the pages between go back to the
-// system.
+// Gives most of the pages between back to the system. The bytes are lost, the addresses stay valid.
 inline void give_back_pages([[maybe_unused]] void* data,
                             [[maybe_unused]] std::size_t size) noexcept {
     constexpr std::uintptr_t largest_usual_page = std::uintptr_t{64} * 1024;

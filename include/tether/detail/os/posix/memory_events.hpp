@@ -1,5 +1,5 @@
-// Why: the kernel kills without a word to the parent when memory runs out; it only counts that in
-// the control group. The count before and after tells an out-of-memory kill from somebody's kill.
+// Why: when memory runs out, the kernel kills without telling the parent, and only counts the kill
+// in the control group. The counts before and after tell such a kill from one by another process.
 #pragma once
 
 #include <tether/config.hpp>
@@ -45,7 +45,8 @@ inline MemoryEventsFile memory_events_file(std::string_view groups) {
     return version2;
 }
 
-// Out-of-memory kills in the control group of this process so far; nothing where nobody counts.
+// Out-of-memory kills in the control group of this process so far; nothing if the system does not
+// count them.
 inline std::optional<std::uint64_t> count_oom_kills() noexcept {
 #if defined(__linux__)
     try {

@@ -1,5 +1,5 @@
-// Why: a process is watched and signalled through a descriptor where there is one, since its number
-// may belong to a stranger by now.
+// Why: a process is watched and signalled through a descriptor where there is one, because its
+// number may belong to another process by now.
 #pragma once
 
 #include <tether/config.hpp>
@@ -18,7 +18,7 @@ inline Descriptor open_pidfd([[maybe_unused]] ::pid_t pid) noexcept {
 #if TETHER_HAS_PIDFD
     const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
     if (fd != -1) {
-        // Without a high number it is just as good; this must not fail for lack of one.
+        // A low number is just as good; this must not fail for lack of a high one.
         const int high = fd >= Descriptor::lowest ? -1 : Descriptor::copy_high(fd);
         if (high == -1) return Descriptor::known(fd);
         ::close(fd);

@@ -30,11 +30,12 @@ inline PollItem readable(int fd) noexcept { return {fd, POLLIN, 0}; }
 inline PollItem writable(int fd) noexcept { return {fd, POLLOUT, 0}; }
 inline PollItem readable_or_writable(int fd) noexcept { return {fd, POLLIN | POLLOUT, 0}; }
 
-// What came true, an error or a hang-up among it. Only room to write is no reason to read.
+// Whether anything happened, including an error or a hang-up. Room to write alone is no reason to
+// read.
 inline bool is_ready(const PollItem& item) noexcept { return item.revents != 0; }
 inline bool can_read(const PollItem& item) noexcept { return (item.revents & ~POLLOUT) != 0; }
 inline bool can_write(const PollItem& item) noexcept { return (item.revents & POLLOUT) != 0; }
-// Where the system refuses to wait, and trying tells.
+// For where the system refuses to wait: the write itself tells whether there is room.
 inline void take_for_writable(PollItem& item) noexcept {
     item.revents = static_cast<short>(item.events & POLLOUT);
 }
@@ -45,9 +46,8 @@ inline ::timespec to_timespec(Duration time) noexcept {
             static_cast<long>(count % 1'000'000'000)};
 }
 
-// poll() refuses to work where a process has set its limit of descriptors to less than the number
-// of items, as sandboxes do, or where a filter of system calls does not know it. Then what select()
-// can do must do.
+// poll() fails if the process has set its limit of descriptors below the number of items, as
+// sandboxes do, or if a filter of system calls refuses it. Then select() must do.
 inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
     ::fd_set to_read;
     ::fd_set to_write;
@@ -57,7 +57,7 @@ inline int select_ready(std::span<PollItem> items, Duration left) noexcept {
     for (auto& item : items) {
         item.revents = 0;
         if (item.fd < 0) continue;
-        if (item.fd >= FD_SETSIZE) {  // it would not be heard
+        if (item.fd >= FD_SETSIZE) {  // select() cannot watch it
             errno = EINVAL;
             return -1;
         }
@@ -81,7 +81,7 @@ inline int poll_ready(std::span<PollItem> items, Duration left) noexcept {
     return ::poll(items.data(), static_cast<::nfds_t>(items.size()), static_cast<int>(ms));
 }
 
-// One attempt to wait, by the first way that the system does not refuse. It may take an hour.
+// Waits once, by the first way that the system does not refuse.
 inline int wait_once(std::span<PollItem> items, Duration left) noexcept {
 #if defined(__linux__)
     const auto timeout = to_timespec(left);
@@ -107,8 +107,8 @@ inline void nap(Duration time) noexcept {
 
 // Waits until an item is ready or the deadline has passed; returns the number of ready ones. An
 // item with a negative descriptor is skipped. Negative: the system refuses every way to wait, and
-// errno says why. That takes a millisecond, so that a caller which looks by itself then, again and
-// again, leaves the processor to others.
+// errno says why. The refusal takes a millisecond, so that a caller that polls by itself then
+// leaves the processor to others.
 inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
     constexpr auto longest = std::chrono::nanoseconds{std::chrono::hours{1}};
     for (int stalls = 0;;) {
@@ -127,7 +127,7 @@ inline int wait_ready(std::span<PollItem> items, TimePoint deadline) noexcept {
             return ready;
         }
         if (forever) continue;
-        // The kernel's timeout counts, also where the clock stands still.
+        // The kernel's timeout counts, even if the clock stands still.
         const auto after = Clock::now();
         if (after <= now) ++stalls;
         if (after >= deadline || (ready == 0 && left < longest) || stalls > 100) return 0;
@@ -140,14 +140,14 @@ inline bool ready_now(int fd, short events = POLLIN) noexcept {
     return wait_ready({&item, 1}, TimePoint::min()) > 0;
 }
 
-// Makes an eventfd readable. Not a file that has the number by now.
+// Makes an eventfd readable. Does nothing if another file has the number by now.
 inline void ring(const Descriptor& event) noexcept {
     const std::uint64_t one = 1;
     if (event.is_ours()) (void)!::write(event.get(), &one, sizeof one);
 }
 
-// Makes an eventfd unreadable that another process has open, too, and may have set to block. False:
-// it may still be readable, since this system can only read in a way that might block.
+// Resets an eventfd that another process shares, and may have set to block. False: it may still be
+// readable, because this system can only read in a way that might block.
 inline bool reset_event([[maybe_unused]] int event) noexcept {
 #if defined(RWF_NOWAIT)
     std::uint64_t count = 0;
@@ -178,7 +178,7 @@ public:
     [[nodiscard]] int fd() const noexcept { return read_.get(); }
     [[nodiscard]] bool is_ours() const noexcept { return read_.is_ours(); }
 
-    // Async-signal-safe. Not into a file that has the number by now.
+    // Async-signal-safe. Does nothing if another file has the number by now.
     void notify() const noexcept { ring(write_ ? write_ : read_); }
 
     void drain() const noexcept {

@@ -1,5 +1,6 @@
-// Why: a child is watched and signalled through its pidfd where there is one, since a number may
-// belong to a stranger by now; and its group is killed while its corpse still reserves the number.
+// Why: a child is watched and signalled through its pidfd where there is one, because its number
+// may belong to another process by now. Its group is killed before it is reaped, while the number
+// is still reserved.
 #pragma once
 
 #include <tether/config.hpp>
@@ -28,7 +29,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// By a signal that cannot be handled.
+// By SIGKILL, which cannot be handled.
 inline bool was_killed(const ExitStatus& status) noexcept { return status.signal() == SIGKILL; }
 
 // What a process left behind.
@@ -37,7 +38,7 @@ struct Ended {
     std::uint64_t peak_memory_bytes = 0;
 };
 
-// A child process. Not thread-safe: its session locks around it.
+// A child process. Not thread-safe: the session locks around it.
 class ChildProcess {
 public:
     ChildProcess() noexcept = default;
@@ -65,7 +66,7 @@ public:
     }
 
     [[nodiscard]] ::pid_t pid() const noexcept { return pid_; }
-    // Becomes readable when the process ends; -1 where it must be asked from time to time.
+    // Becomes readable when the process ends; -1: call has_ended() from time to time instead.
     [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
     [[nodiscard]] bool gone() const noexcept { return gone_; }
 
@@ -95,18 +96,18 @@ public:
     // Asks it to end. Returns what the system refused.
     std::error_code terminate() const noexcept { return signal(SIGTERM); }
 
-    // What the system refused. Nothing for a process that has ended.
+    // Sends a signal. Returns what the system refused; nothing for a process that has ended.
     std::error_code signal(int number) const noexcept {
         if (gone_) return {};
         if (pidfd_ && (signal_pidfd(pidfd_.get(), number) == 0 || errno == ESRCH)) return {};
-        // A filter of system calls may know no pidfd.
+        // A filter of system calls may refuse pidfds.
         if (!still_ours() || ::kill(pid_, number) == 0 || errno == ESRCH) return {};
         return last_error();
     }
 
-    // Kills the process with its descendants. It is stopped first, so that nothing escapes by
-    // forking or being reaped meanwhile. Where descendants cannot be found, at least its group: one
-    // of those that traces it would hold up its end. Returns what the system refused.
+    // Kills the process with its descendants. It is stopped first, so that no descendant escapes by
+    // forking or being reaped meanwhile. If they cannot be found, its group is killed: a member
+    // that traces the process would hold up its end. Returns what the system refused.
     std::error_code kill_tree() noexcept {
         const bool stops = !signal(SIGSTOP);
         // Some 100 ms, by rounds: no clock is needed.
@@ -114,25 +115,26 @@ public:
             nap(std::chrono::microseconds{100});
         }
         const bool found = !gone_ && DescendantKiller{pid_, family_}.end_below_worker();
-        // Of one that has ended meanwhile they have become others' children.
+        // If the process has ended meanwhile, other processes have adopted its children.
         descendants_ended_ = stops && found && !has_ended();
         const auto error = signal(SIGKILL);
         if (!found && !gone_ && still_ours()) ::kill(-pid_, SIGKILL);
-        if (error) static_cast<void>(signal(SIGCONT));  // it must be able to end itself
+        if (error) static_cast<void>(signal(SIGCONT));  // so that it can end itself
         return error;
     }
 
-    // The process says that it has ended its descendants itself.
+    // The process has reported that it has ended its descendants itself.
     void set_descendants_ended() noexcept { descendants_ended_ = true; }
 
-    // Ends what is left of its descendants and reaps the process, when it has ended; at most once.
+    // If the process has ended, ends what is left of its descendants and reaps it, at most once.
     std::optional<Ended> reap_if_ended() noexcept {
         if (gone_) return std::nullopt;
         ::siginfo_t info{};
         const int result = wait_for(WEXITED, info);
         if (result != 0 && errno != ECHILD) return reap_unasked();
         if (result != 0) {
-            // The host reaped it. The number may belong to a stranger: touch nothing by number.
+            // The host reaped it. The number may belong to another process: signal nothing by
+            // number.
             gone_ = true;
             kill_group_by_pidfd();
             end_orphans(false);
@@ -147,7 +149,7 @@ public:
         ::rusage usage{};
         const auto reaped = retry([&] { return ::wait4(pid_, &status, WNOHANG, &usage); });
         if (reaped == pid_) {
-            // It had this process' memory for a moment: only more than that is its own.
+            // The child shared this process' memory for a moment: only a higher peak is its own.
             const auto peak = peak_bytes(usage);
             if (peak > peak_before_) ended.peak_memory_bytes = peak;
         } else if (errno != ECHILD) {  // wait4() is refused
@@ -156,8 +158,8 @@ public:
         return ended;
     }
 
-    // For a child that nobody came to own, and whose lifeline is cut: ends it and reaps it. One
-    // that does not end for some seconds is left behind.
+    // For a child that no session owns, and whose lifeline is cut: ends it and reaps it. If it does
+    // not end within some seconds it is left behind.
     void discard() noexcept {
         if (gone_) return;
         static_cast<void>(kill_tree());
@@ -176,12 +178,12 @@ private:
     static constexpr auto pidfd_type = P_PID;
 #endif
 
-    // It was sent SIGSTOP, and neither that nor its end shows yet.
+    // SIGSTOP was sent, and the process shows neither as stopped nor as ended yet.
     [[nodiscard]] bool is_to_be_stopped() const noexcept {
         return finds_descendants && !gone_ && look(WSTOPPED | WEXITED).si_pid == 0;
     }
 
-    // What wait would tell, if anything; left there to be waited for.
+    // What waitid() would report, if anything. Does not consume it.
     [[nodiscard]] ::siginfo_t look(int what) const noexcept {
         ::siginfo_t info{};
         if (!gone_ && wait_for(what, info) != 0) info.si_pid = 0;
@@ -191,7 +193,7 @@ private:
     [[nodiscard]] int wait_for(int what, ::siginfo_t& info) const noexcept {
         const int result = pidfd_ ? wait_by(pidfd_type, pidfd_.get(), what, info) : -1;
         if (pidfd_ && (result == 0 || errno == ECHILD)) return result;
-        // An old kernel, or a filter of system calls, may know no such type.
+        // An old kernel, or a filter of system calls, may refuse P_PIDFD.
         return wait_by(P_PID, static_cast<int>(pid_), what, info);
     }
 
@@ -201,8 +203,8 @@ private:
         });
     }
 
-    // Without a pidfd a number is safe only as long as nobody has reaped the process. Where
-    // waitid() is refused, nobody was told anything.
+    // Without a pidfd the number is safe only until the process is reaped. If waitid() is refused,
+    // assume that it was not.
     [[nodiscard]] bool still_ours() const noexcept {
         ::siginfo_t info{};
         return wait_by(P_PID, static_cast<int>(pid_), WEXITED, info) == 0 || errno != ECHILD;
@@ -257,7 +259,7 @@ private:
         return ::getrusage(RUSAGE_SELF, &usage) == 0 ? peak_bytes(usage) : 0;
     }
 
-    // Linux 6.15 keeps the status for whoever holds a pidfd.
+    // Since Linux 6.15 the kernel keeps the status for a process that holds a pidfd.
     [[nodiscard]] ExitStatus status_from_kernel() const noexcept {
 #if TETHER_HAS_PIDFD
         struct Info {  // pidfd_info
@@ -282,7 +284,7 @@ private:
     ::pid_t pid_ = 0;
     Descriptor pidfd_;
     Family family_;
-    std::uint64_t peak_before_ = 0;   // of this process, when it started that one
+    std::uint64_t peak_before_ = 0;   // this process', when it started the child
     bool descendants_ended_ = false;  // there is no need to look for them any more
     bool gone_ = true;                // reaped, by us or by the host
 };

@@ -1,5 +1,5 @@
-// Why: what runs when the host process ends or forks is registered in one place, since an unloaded
-// plugin must not leave a hook behind that leads nowhere.
+// Why: code that runs when the host exits or forks is registered in one place, because an unloaded
+// plugin must not leave a dangling hook behind.
 #pragma once
 
 #include <tether/config.hpp>
@@ -43,34 +43,39 @@ inline bool in_main_program() noexcept {
 }
 #endif
 
-// Run in the child of every fork of this process; must be async-signal-safe.
+// Runs `hook` in the child of every fork of this process; it must be async-signal-safe.
 inline void call_in_forked_copies(void (*hook)()) { ::pthread_atfork(nullptr, nullptr, hook); }
 
-// Whether this process was forked from one that has called watch(). The flag costs a load; asking
+// Whether this process was forked from one that has called watch(). The count costs a load; asking
 // the system costs a system call. A raw clone() and vfork() go unnoticed.
 class ForkedCopy {
 public:
     static void watch() {
-        call_in_forked_copies([] { flag().store(true, std::memory_order_relaxed); });
+        [[maybe_unused]] static const bool once = [] {
+            call_in_forked_copies([] { count().fetch_add(1, std::memory_order_relaxed); });
+            return true;
+        }();
     }
-    static bool here() noexcept { return flag().load(std::memory_order_relaxed); }
-    // The copy has no part in what the process before it began: it ends without a word.
+    static bool here() noexcept { return forks() != 0; }
+    // How many forks lie between the first process that has called watch() and this one.
+    static unsigned forks() noexcept { return count().load(std::memory_order_relaxed); }
+    // A forked copy has no part in what the original began: it ends silently.
     static void end_here() noexcept {
         if (here()) ::_exit(0);
     }
 
 private:
-    static std::atomic<bool>& flag() noexcept {
-        static constinit std::atomic<bool> copy{false};
-        return copy;
+    static std::atomic<unsigned>& count() noexcept {
+        static constinit std::atomic<unsigned> forks{0};
+        return forks;
     }
 };
 
-// Run at exit and when the shared object that this is part of is unloaded.
+// Runs `hook` at exit, and when the shared object that this code is part of is unloaded.
 inline void call_at_exit(void (*hook)()) {
     std::atexit(hook);
 #if !defined(__APPLE__)
-    // The C library would call this one after unloading too.
+    // The C library would call this one even after unloading.
     if (in_main_program()) std::at_quick_exit(hook);
 #endif
 }

@@ -1,6 +1,5 @@
-// Why: grandchildren that made a session of their own are reachable for the worker itself only
-// through the kernel's list of children. Its guard thread walks that while any lock may be held for
-// ever, so nothing here allocates.
+// Why: a worker reaches descendants in sessions of their own only through the kernel's lists of
+// children. Its guard walks these while any lock may be held for ever, so nothing here allocates.
 #pragma once
 
 #include <tether/config.hpp>
@@ -23,8 +22,8 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// Otherwise only the process group can be killed, with whoever kills it. Even so the system may
-// refuse to list them (no /proc, or one that hides processes): what lists says so.
+// Otherwise only a worker's process group can be killed, the worker included. Even so the system
+// may refuse to list children (no /proc, or one that hides processes): the functions below say so.
 inline constexpr bool finds_descendants = TETHER_HAS_PROC_CHILDREN != 0;
 
 #if TETHER_HAS_PROC_CHILDREN
@@ -126,8 +125,8 @@ private:
     }
 };
 
-// In a worker: stops the children of `parent`, a child of this process, and kills them, theirs
-// first. Where the system has no subreapers, they would otherwise go to process 1.
+// In a worker: stops `parent`, a descendant of this process, and kills its children, theirs first.
+// Without subreapers they would otherwise go to process 1.
 inline void kill_below(::pid_t parent, int depth = 0) noexcept {
     ::kill(parent, SIGSTOP);
     for_each_child(parent, [&](::pid_t child) {
@@ -137,10 +136,10 @@ inline void kill_below(::pid_t parent, int depth = 0) noexcept {
     });
 }
 
-// In a worker, which is a subreaper: kills its descendants. When a child dies its own children
-// become ours, perhaps after our list was read: so this repeats until there is none to reap or to
-// kill. Bounded, since one that hangs in the kernel may never die. False: they cannot be found, or
-// some are left.
+// In a worker, which is a subreaper: kills its descendants. The worker adopts the children of a
+// child that dies, perhaps after the list was read, so this repeats until there is none to reap or
+// to kill. Bounded, because a process that hangs in the kernel may never die. False: they cannot be
+// found, or some are left.
 inline bool kill_descendants() noexcept {
     for (int round = 0; round < 2000; ++round) {
         bool reaped = false;

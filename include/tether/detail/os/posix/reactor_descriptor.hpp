@@ -1,5 +1,5 @@
-// Why: a host that turns into a daemon closes all its descriptors, those of Asio's reactor too, and
-// Asio does not tell its own. Whether they are still there is known once one of them is.
+// Why: a host that turns into a daemon closes all its descriptors, those of Asio's reactor too.
+// Asio does not tell their numbers; once one of them is found, its loss can be detected.
 #pragma once
 
 #include <tether/config.hpp>
@@ -20,8 +20,8 @@ namespace detail {
 
 inline constexpr bool watches_closed_files = TETHER_WATCHES_CLOSED_FILES != 0;
 
-// Occupies all free numbers below `end` while descriptors are made whose numbers cannot be chosen:
-// those get numbers from `end` on.
+// Occupies all free numbers below `end`, so that descriptors whose numbers cannot be chosen get
+// numbers from `end` on.
 class LowDescriptorsHeld {
 public:
     explicit LowDescriptorsHeld(int end) {
@@ -44,13 +44,13 @@ public:
     // Unknown.
     ReactorDescriptor() noexcept = default;
 
-    // The one where `watched` is registered, of the numbers from `begin` to `end`.
+    // Finds the reactor where `watched` is registered, among the numbers from `begin` to `end`.
     static ReactorDescriptor find([[maybe_unused]] int watched, [[maybe_unused]] int begin,
                                   [[maybe_unused]] int end) noexcept {
 #if defined(__linux__)
         for (int fd = begin; fd < end; ++fd) {
             ::epoll_event nothing{};
-            if (::epoll_ctl(fd, EPOLL_CTL_ADD, watched, &nothing) == 0) {  // a stranger's
+            if (::epoll_ctl(fd, EPOLL_CTL_ADD, watched, &nothing) == 0) {  // another reactor
                 ::epoll_ctl(fd, EPOLL_CTL_DEL, watched, &nothing);
             } else if (errno == EEXIST) {
                 return ReactorDescriptor{fd};
@@ -62,7 +62,7 @@ public:
 
     // -1: unknown.
     [[nodiscard]] int number() const noexcept { return fd_; }
-    // False: other code has closed it. One system call.
+    // False: other code has closed it. Takes one system call.
     [[nodiscard]] bool is_there() const noexcept { return fd_ == -1 || identity_.is_still(fd_); }
 
 private:

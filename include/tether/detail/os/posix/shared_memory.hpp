@@ -1,5 +1,5 @@
-// Why: what a worker has written into memory that its parent shares is still there when it has
-// ended, whatever ended it, and writing it costs no system call.
+// Why: what a worker writes into memory that its parent shares survives the worker, whatever ended
+// it, and costs no system call.
 #pragma once
 
 #include <tether/config.hpp>
@@ -19,8 +19,8 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// Memory of zeros that belongs to whichever processes hold the descriptor; without a name. None
-// where the system refuses it.
+// Memory of zeros, without a name, shared by the processes that hold the descriptor. None if the
+// system refuses it.
 inline Descriptor make_shared_memory(std::size_t size) noexcept {
 #if defined(MFD_CLOEXEC) && !defined(TETHER_FORCE_PORTABLE)
     Descriptor memory{::memfd_create("tether", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
@@ -37,7 +37,7 @@ inline Descriptor make_shared_memory(std::size_t size) noexcept {
         return {};
     }
 #if defined(F_ADD_SEALS) && !defined(TETHER_FORCE_PORTABLE)
-    // A process that shrinks it would end the other at its next look.
+    // If one process shrank it, the other would be killed at its next access.
     ::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 #endif
     const int high = ::fcntl(memory.get(), F_DUPFD_CLOEXEC, Descriptor::lowest);
@@ -51,7 +51,7 @@ inline bool is_shared_memory(int fd, std::size_t size) noexcept {
            status.st_size == static_cast<::off_t>(size);
 }
 
-// Such memory in this process' address space, whether or not the descriptor stays open.
+// Such memory in this process' address space. The descriptor need not stay open.
 class SharedMemory {
 public:
     SharedMemory() noexcept = default;
@@ -71,7 +71,7 @@ public:
         if (data_ != nullptr) ::munmap(data_, size_);
     }
 
-    // Null where there is none.
+    // Null if there is none.
     [[nodiscard]] void* data() const noexcept { return data_; }
 
 private:

@@ -1,5 +1,5 @@
-// Why: a library leaves the host's signals alone. Its own thread blocks them all, and what must not
-// raise SIGPIPE blocks it for that moment and takes back what it caused.
+// Why: a library leaves the host's signals alone. Its own thread blocks them all. A write that must
+// not raise SIGPIPE blocks it for that moment and consumes the one it caused.
 #pragma once
 
 #include <tether/config.hpp>

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <string>
 #include <system_error>
@@ -78,7 +79,7 @@ inline void tune_connection(int fd, bool is_tcp) noexcept {
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-// Never waits. -1 with EAGAIN: not now; any other -1: the connection is broken.
+// Never blocks. -1 with EAGAIN: not now; any other -1: the connection is broken.
 inline ::ssize_t send_some(int fd, std::span<const ConstBuffer> buffers) noexcept {
     std::array<::iovec, 16> parts;
     std::size_t count = 0;
@@ -91,16 +92,20 @@ inline ::ssize_t send_some(int fd, std::span<const ConstBuffer> buffers) noexcep
     return retry([&] { return ::sendmsg(fd, &message, send_flags); });
 }
 
-// How much of what a socket has to read was copied, and left there to be read.
+// Copies what a socket has to read without consuming it. Returns how much.
 inline std::size_t peek(int fd, char* data, std::size_t size) noexcept {
     const auto got = retry([&] { return ::recv(fd, data, size, MSG_PEEK | MSG_DONTWAIT); });
     return got > 0 ? static_cast<std::size_t>(got) : 0;
 }
 
-// From now on a receive that waits does so for the shortest time there is (a tick or two of the
-// kernel, some milliseconds), then fails with EAGAIN. False: it might wait for ever.
-inline bool limit_waiting_receives(int fd) noexcept {
-    const ::timeval longest{0, 1000};
+// From now on a blocking receive waits for that long, at least a tick or two of the kernel (some
+// milliseconds), then fails with EAGAIN. False: it might block for ever.
+inline bool limit_waiting_receives(int fd,
+                                   std::chrono::milliseconds limit = std::chrono::milliseconds{
+                                       1}) noexcept {
+    const auto seconds = limit.count() / 1000;
+    const auto rest = limit.count() % 1000 * 1000;
+    const ::timeval longest{static_cast<std::time_t>(seconds), static_cast<::suseconds_t>(rest)};
     return ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0 &&
            set_blocking(fd);
 }
@@ -125,24 +130,24 @@ inline ::ssize_t receive_once(int fd, std::span<const MutableBuffer> buffers,
     return ::recvmsg(fd, &message, flags);
 }
 
-// The same, whatever signals come.
+// The same, retried when a signal interrupts it.
 inline ::ssize_t receive_some(int fd, std::span<const MutableBuffer> buffers,
                               Blocking blocking) noexcept {
     return retry([&] { return receive_once(fd, buffers, blocking); });
 }
 
-// The other side has gone, as against an error that only says something about this one.
+// Whether the other side is gone; other errors say something about this side only.
 inline bool is_hang_up(const std::error_code& error) noexcept {
     return error == std::errc::broken_pipe || error == std::errc::connection_reset ||
            error == std::errc::connection_aborted || error == std::errc::timed_out;
 }
 
-// Of the last call on this thread: there was nothing, or no room.
+// The last call on this thread found nothing to read, or no room to write.
 inline bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBLOCK; }
 // A signal came first.
 inline bool was_interrupted() noexcept { return errno == EINTR; }
 
-// A thread that blocks in a receive wakes up, and finds the end of the stream.
+// Wakes a thread that blocks in a receive; it finds the end of the stream.
 inline void end_receiving(int fd) noexcept { ::shutdown(fd, SHUT_RD); }
 // Both directions, for both sides.
 inline void end_connection(int fd) noexcept { ::shutdown(fd, SHUT_RDWR); }
@@ -161,7 +166,7 @@ inline int accept_connection(int listener, NotAccepted& why) noexcept {
     return fd;
 }
 
-// Who made the other end of a Unix socket. Not comparable (empty) for other sockets.
+// The process that made the other end of a Unix socket. Empty for other sockets.
 struct PeerIdentity {
     long long pid = -1;
     long long uid = -1;
@@ -183,7 +188,7 @@ inline PeerIdentity peer_identity(int fd) noexcept {
 #endif
 }
 
-// Whether a process of this one's user made the other end.
+// Whether a process of the same user made the other end.
 inline bool is_of_this_user(int fd) noexcept {
     return peer_identity(fd).uid == static_cast<long long>(::geteuid());
 }
@@ -194,7 +199,7 @@ struct Endpoint {
     Descriptor child{};
     Transport transport{};
     bool listening = false;    // child must accept
-    bool verify_peer = false;  // child can ask the kernel who connected
+    bool verify_peer = false;  // the kernel identifies the peers of child
 };
 
 template <class Address>
@@ -202,10 +207,10 @@ template <class Address>
     return reinterpret_cast<::sockaddr*>(&address);
 }
 
-// Strangers may connect first; they must not fill the queue.
+// Unauthenticated peers may connect first; they must not fill the queue.
 inline constexpr int listen_backlog = 128;
 
-// Connects without ever waiting for anybody to accept.
+// Connects without waiting for an accept.
 inline Descriptor connect_to(::sockaddr* address, ::socklen_t size, const std::string& step) {
     auto socket = make_socket(address->sa_family, step);
     set_non_blocking(socket.get(), step);
@@ -230,7 +235,7 @@ inline Endpoint make_unix_abstract() {
     auto listener = make_socket(AF_UNIX, "socket");
     ::sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    // An address of just the family lets the kernel choose one.
+    // With the family alone, the kernel chooses an address.
     if (::bind(listener.get(), generic(address), sizeof address.sun_family) != 0) {
         throw_last_error("bind");
     }

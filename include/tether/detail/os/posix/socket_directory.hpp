@@ -1,5 +1,6 @@
-// Why: a socket with a path needs a place that only we can enter, that nobody could prepare for us,
-// that is gone a moment later, and that somebody cleans up when we are killed in that moment.
+// Why: a socket with a path needs a directory that only this user can enter and that no other user
+// can have prepared. It is gone a moment later; if this process is killed in that moment, the next
+// start removes it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -28,15 +29,17 @@ inline std::string random_hex(std::size_t digits) {
     return text;
 }
 
-// A fresh directory of mode 0700, locked while it is in use, removed at the end with what we put
-// there. Its name has 128 random bits. Removes those whose owner died in between.
+// A new directory of mode 0700 with 128 random bits in its name, locked while it is in use, and
+// removed at the end with the socket in it. Also removes directories that a killed process has
+// left.
 class SocketDirectory {
 public:
     SocketDirectory() {
         std::string refused;
         int error = 0;
         for (const auto& base : bases()) {
-            // First of all: whoever is killed between the two again and again would pile them up.
+            // First of all: a host that is killed at this point again and again must not pile them
+            // up.
             remove_abandoned(base);
             for (int attempt = 0; attempt < 64; ++attempt) {
                 error = create_in(base);
@@ -50,7 +53,7 @@ public:
     SocketDirectory(const SocketDirectory&) = delete;
     SocketDirectory& operator=(const SocketDirectory&) = delete;
 
-    // A path that leads to the socket in `limit` bytes, however long the directory's is.
+    // A path to the socket that fits into `limit` bytes, however long the directory's is.
     [[nodiscard]] std::string socket_path(std::size_t limit) const {
         auto path = made_.path() + "/" + socket_name;
         if (path.size() < limit) return path;
@@ -71,7 +74,7 @@ private:
 
     static bool is_absolute(std::string_view path) noexcept { return path.starts_with('/'); }
 
-    // A directory that exists, and goes again.
+    // A directory that this process made. The destructor removes it.
     class Made {
     public:
         Made() = default;
@@ -100,8 +103,8 @@ private:
         return status.st_nlink != 0 ? 0 : ESTALE;
     }
 
-    // 0, or the error number; ESTALE when the start of another worker took it for abandoned,
-    // between its making and its locking.
+    // 0, or the error number; ESTALE if another start took the directory for abandoned before it
+    // was locked.
     int create_in(const std::string& base) {
         if (!is_absolute(base)) return ENOENT;
         const auto path = base + "/" + std::string{prefix} + random_hex(32);

@@ -126,7 +126,8 @@ public:
 #else
         for (const int fd : inheritable_from(target)) {
             const int error = ::posix_spawn_file_actions_addclose(&actions_, fd);
-            // One above the limit of descriptors, which was lowered after it was opened: it stays.
+            // A number above the limit of descriptors, which was lowered after it was opened, stays
+            // open.
             if (error != EBADF) check_spawn(error, "addclose");
         }
 #endif

@@ -1,7 +1,7 @@
 // Why: the host's stderr may be a stopped terminal, a full pipe or closed, and none of that may
-// hold up anybody. It is written without blocking, through a description of the file of our own: to
-// make the host's non-blocking would change it for all who share it, and where poll() promises room
-// a terminal may have it for a single byte, or another writer may take it first.
+// hold up a thread. It is written without blocking, through an open file description of our own:
+// O_NONBLOCK on the host's would change it for all processes that share it, and where poll()
+// promises room a terminal may have it for a single byte, or another writer may take it first.
 #pragma once
 
 #include <tether/config.hpp>
@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -38,6 +39,7 @@ public:
     // Beyond this a worker has to wait, as long as the host's stderr takes something now and then.
     static constexpr std::size_t comfortable = std::size_t{256} * 1024;
     static constexpr auto slowest_progress = std::chrono::seconds{1};
+    static constexpr std::uint64_t own_lines = std::numeric_limits<std::uint64_t>::max();
 
     // Leaked on purpose: lines may still come in during exit.
     static StderrSink& instance() {
@@ -48,7 +50,8 @@ public:
         return *sink;
     }
 
-    // In a forked copy: the lines are the original's, and nobody may be left to unlock the mutex.
+    // In a forked copy: the lines are the original's, and the thread that holds the mutex may not
+    // exist.
     static void start_over() noexcept { current().store(nullptr); }
 
     // Queues one line of the worker `source`, or a piece of one that goes on.
@@ -84,6 +87,13 @@ public:
         const auto account = accounts_.find(source);
         return account != accounts_.end() && account->second.queued > comfortable &&
                Clock::now() - last_progress_ < slowest_progress;
+    }
+
+    // A line of the parent's own.
+    void say(const std::string& line) {
+        add(own_lines, {}, line, true);
+        flush_patiently(std::chrono::milliseconds{50});
+        close(own_lines, {});
     }
 
     // Writes what the host's stderr takes right now. True when nothing is left.

@@ -1,5 +1,6 @@
-// Why: a child takes over processors, scheduling and priority from the thread that starts it, which
-// at a restart is any thread of the host. Each process of a worker begins with those of the first.
+// Why: a child inherits processors, scheduling and priority from the thread that starts it. At a
+// restart that may be any thread of the host, but each process of a worker begins with those of the
+// first.
 #pragma once
 
 #include <tether/config.hpp>
@@ -20,8 +21,8 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// What a thread hands down to a child, beside what belongs to its process. What the system does not
-// tell is left alone.
+// What a child inherits from the thread that starts it, rather than from the process. What the
+// system does not tell is left unchanged.
 class Surroundings {
 public:
     static Surroundings of_this_thread() noexcept {

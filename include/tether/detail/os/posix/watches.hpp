@@ -1,5 +1,5 @@
-// Why: what the background thread watches for one worker. Asio's objects are not thread-safe; their
-// session locks around them, and lets go of a descriptor here before it is closed.
+// Why: what the background thread watches for one worker. Asio's objects are not thread-safe: the
+// session locks around them, and releases a descriptor here before it closes it.
 #pragma once
 
 #include <tether/config.hpp>
@@ -18,8 +18,7 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// With the executor of Tether's own context, not one whose type is erased: what Asio makes of that
-// takes a while to compile.
+// With the executor type of Tether's own context: a type-erased one takes long to compile.
 using WatchedDescriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
 using WatchTimer =
     asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, asio::io_context::executor_type>;
@@ -34,11 +33,9 @@ struct Watches {
           deadline(context),
           lost(context),
           step(context),
+          ladder(context),
           look(context),
-          overdue(context),
-          silence(context),
-          heartbeat(context),
-          idle(context),
+          health(context),
           leave(context),
           backlog(context) {}
     Watches(const Watches&) = delete;
@@ -53,16 +50,14 @@ struct Watches {
         if (descriptor.is_open()) static_cast<void>(descriptor.release());
     }
 
-    // Calls act(owner) once the descriptor is ready, unless it is let go before or the owner is
-    // gone: what was cancelled waits for the background thread, and must not keep the owner until
-    // then.
+    // Calls act(owner) once the descriptor is ready, unless it is released or the owner is gone
+    // before. A cancelled wait stays queued until the background thread runs, so it does not own
+    // the owner.
     template <class Owner, class Act>
     static std::error_code when_ready(WatchedDescriptor& descriptor, int fd, bool to_write,
                                       const std::shared_ptr<Owner>& owner, Act act) noexcept {
-        std::error_code error;
-        if (!descriptor.is_open()) static_cast<void>(descriptor.assign(fd, error));
-        if (error) return error;
         return without_exceptions([&] {
+            if (!descriptor.is_open()) descriptor.assign(fd);
             descriptor.async_wait(
                 to_write ? WatchedDescriptor::wait_write : WatchedDescriptor::wait_read,
                 if_there(owner, act));
@@ -100,10 +95,10 @@ struct Watches {
             const auto there = weak.lock();
             if (there == nullptr) return;
             if constexpr (requires { act.refuse(*there, error); }) {
-                // It would come again at once, for ever.
+                // A new wait would fail at once, for ever.
                 if (error == asio::error::operation_not_supported) return act.refuse(*there, error);
             }
-            // Any other error is for whoever looks at the descriptor next.
+            // The next use of the descriptor reports any other error.
             act(*there);
         };
     }
@@ -111,16 +106,14 @@ struct Watches {
     WatchedDescriptor end;                    // the worker's pidfd
     WatchedDescriptor control;                // the control channel
     std::array<WatchedDescriptor, 2> output;  // the worker's stdout and stderr
-    WatchedDescriptor connection;             // only when nobody else reads
+    WatchedDescriptor connection;             // to read while no caller does; to write when full
     WatchTimer start;                         // the start timeout
-    WatchTimer deadline;                      // of the next call that nobody's thread waits for
+    WatchTimer deadline;                      // of the next call for which no thread blocks
     WatchTimer lost;                          // the connection has ended, the process has not
     WatchTimer step;                          // it was killed and has not ended
+    WatchTimer ladder;                        // the next step of ending it
     WatchTimer look;                          // without a pidfd: asks whether it has ended
-    WatchTimer overdue;                       // a call has expired and was not answered
-    WatchTimer silence;                       // the guard was asked and has not answered
-    WatchTimer heartbeat;                     // whether it can be heard
-    WatchTimer idle;                          // no call for a while
+    WatchTimer health;                        // the next look at whether it is of use
     WatchTimer leave;                         // the last call of a worker that is given up
     WatchTimer backlog;                       // the host's stderr was full
 };

@@ -1,5 +1,5 @@
-// Why: what a process does to itself to become a worker: it takes over what it was handed, closes
-// what it was not meant to have, and arranges to be woken when its parent goes.
+// Why: what a process does to itself to become a worker: it takes over the descriptors that it was
+// handed, closes those it was not meant to have, and arranges to be woken when its parent ends.
 #pragma once
 
 #include <tether/config.hpp>
@@ -37,9 +37,9 @@ inline Descriptor take_inherited(int fd) noexcept {
     return Descriptor::known(high);
 }
 
-// Wakes this process from a stop when the parent ends: by the parent-death signal, which is
-// harmless if it only follows a thread, and by the end of the control channel, which also covers
-// exec.
+// Continues this process, should it be stopped, when the parent ends: by the parent-death signal,
+// which is harmless where only a thread of the parent has ended, and by the end of the control
+// channel, which also covers exec.
 inline void continue_when_parent_ends([[maybe_unused]] int control) noexcept {
 #if defined(__linux__)
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);

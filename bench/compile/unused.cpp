@@ -1,0 +1,3 @@
+#include <tether/tether.hpp>
+
+int main() {}
