@@ -58,9 +58,9 @@ inline Run run_host(Run result, const std::vector<std::string>& arguments, const
                                {"TETHER_TEST_FAULT_DIR", scene.directory()}};
     }
     Host host{scene, "faults", arguments, options};
-    const auto output = host.read_output(20s);
+    const auto output = host.read_output(long_time);
     result.output = output.value_or("");
-    result.ended = host.wait(output ? 5s : 0s);
+    result.ended = host.wait(output ? long_time : Milliseconds{0});
     result.errors = host.errors();
     std::istringstream lines{result.output};
     for (std::string line; std::getline(lines, line);) {
@@ -70,7 +70,7 @@ inline Run run_host(Run result, const std::vector<std::string>& arguments, const
     result.fired = std::filesystem::exists(scene.path("fired"));
     result.calls = read_counts(scene.path("counts." + side));
     result.temp_entries = scene.temp_entries();
-    result.left = Scene::describe(scene.left_after(2s, {host.pid()}));
+    result.left = Scene::describe(scene.left_after(soon, {host.pid()}));
     return result;
 }
 

@@ -117,10 +117,10 @@ void fork_often(Any worker) {
     Held held{worker};
     {
         const Noise noise{worker};
-        for (int i = 0; i < 100; ++i) {
+        for (int i = 0; i < (instrumented ? 20 : 100); ++i) {
             const auto copy = ::fork();
             if (copy == 0) {
-                ::alarm(20);
+                ::alarm(60);
                 held.check_in_copy();
                 ::_exit(problems == 0 ? 0 : 1);
             }
@@ -136,7 +136,7 @@ void fork_often(Any worker) {
 
 int main(int argc, char** argv) {
     if (const auto exit_code = tether::serve_if_worker<LiveHandler>(argc, argv)) return *exit_code;
-    ::alarm(120);
+    ::alarm(300);
     const tether::WorkerOptions options{.concurrency = 4};
     tether::Worker<LiveProtocol> worker{options};
     fork_often(worker);

@@ -107,6 +107,20 @@ TEST_CASE("stopping stops what runs and what begins") {
     CHECK(calls.stop_requested(0));
 }
 
+TEST_CASE("a handler whose call alone was told to stop has an answer that counts") {
+    ActiveCalls calls{1};
+    CHECK(calls.begin(0, 1, 1));
+    const auto of_coroutine = calls.cancellation(0);
+    calls.cancel(1);
+    calls.fire();
+    CHECK(of_coroutine.stop_requested());
+    CHECK(calls.cut_short(0) == ActiveCalls::CutShort::no);
+    const auto of_handler = calls.token(0);
+    calls.fire();
+    CHECK(of_handler.stop_requested());
+    CHECK(calls.cut_short(0) == ActiveCalls::CutShort::yes);
+}
+
 TEST_CASE("tokens are fired by the helper, not by the guard") {
     ActiveCalls calls{2};
     CHECK(calls.begin(0, 1, 1));

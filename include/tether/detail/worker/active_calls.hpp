@@ -73,10 +73,12 @@ public:
     }
 
     // A token that fire() will stop.
-    std::stop_token token(std::size_t slot) { return sources(slot).of_handler.get_token(); }
+    std::stop_token token(std::size_t slot) {
+        return sources(slot, std::stop_source{}).of_handler.get_token();
+    }
     // Another one, of which the handler itself knows nothing.
     std::stop_token cancellation(std::size_t slot) {
-        return sources(slot).of_coroutine.get_token();
+        return sources(slot, std::stop_source{std::nostopstate}).of_coroutine.get_token();
     }
     [[nodiscard]] bool is_stopped(std::size_t slot) const noexcept {
         return slots_[slot].stop.load();
@@ -148,16 +150,17 @@ public:
 
 private:
     struct Sources {
-        std::stop_source of_handler{};
+        std::stop_source of_handler{std::nostopstate};  // one that never asks is never told
         std::stop_source of_coroutine{};
     };
 
     // Made when one is asked for; copies share their state.
-    Sources sources(std::size_t slot) {
+    Sources sources(std::size_t slot, std::stop_source of_handler) {
         auto fresh = std::make_unique<Sources>();
         const std::scoped_lock lock{mutex_};
         auto& made = slots_[slot].sources;
         if (made == nullptr) made = std::move(fresh);
+        if (!made->of_handler.stop_possible()) made->of_handler.swap(of_handler);
         return *made;
     }
 
