@@ -136,12 +136,14 @@ public:
         identity_ = {};
     }
 
-    // High, because new files get the lowest free number; but low enough for select().
+    // High, because new files get the lowest free number; but low enough for select(). Others after
+    // the host has closed all, because a thread of ours may be about to write to an old number.
     static int usual_lowest() noexcept {
         ::rlimit limit{};
         if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return lowest;
         const auto high = std::min<::rlim_t>(limit.rlim_cur, 2048) / 4;
-        return std::max(lowest, static_cast<int>(high));
+        const auto losses = descriptor_losses().load(std::memory_order_relaxed);
+        return std::max(lowest, static_cast<int>(high + high / 4 * (losses % 4)));
     }
 
 private:
