@@ -34,7 +34,7 @@ struct Who {
     using Response = std::int64_t;
 };
 
-/// Does not return.
+/// Says something, and does not return.
 struct Block {
     static constexpr std::string_view name = "block";
     using Response = void;
@@ -48,7 +48,8 @@ struct CrowdProtocol {
 
 class Crowded final : public tether::Handler<CrowdProtocol> {
     std::int64_t handle(const Who&, tether::CallContext<Who>&) override { return ::getpid(); }
-    void handle(const Block&, tether::CallContext<Block>&) override {
+    void handle(const Block&, tether::CallContext<Block>& call) override {
+        call.log(tether::Severity::info, "blocked");
         for (;;) ::pause();
     }
 };
@@ -89,13 +90,18 @@ void give_background_thread_a_heap(Worker& worker) {
 }
 
 bool survives(unsigned budget) {
-    Worker worker{{.restart = {.budget = budget}}};
+    std::promise<void> blocked;
+    Worker worker{{.restart = {.budget = budget},
+                   .output = tether::Output::to([&](const tether::LogRecord& record) {
+                       if (record.text == "blocked") blocked.set_value();
+                   })}};
     const auto pid = static_cast<::pid_t>(worker.call(Who{}));
     give_background_thread_a_heap(worker);
     std::atomic<int> settled{0};
     std::atomic<int> failed{0};
     std::atomic<std::size_t> longest{0};
     worker.async_call(Block{}, [](const std::exception_ptr&) {});
+    blocked.get_future().get();  // otherwise the next process would block as well
     for (int i = 0; i < crowd; ++i) {
         worker.async_call(Who{}, [&](const std::exception_ptr& error, std::int64_t) {
             try {
