@@ -114,7 +114,7 @@ struct Stage {
 };
 
 inline Stage& stage() {
-    static Stage instance;
+    static Stage& instance = *new Stage;  // handlers may end while the program exits
     return instance;
 }
 

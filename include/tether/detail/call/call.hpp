@@ -127,6 +127,7 @@ public:
     // Of a thread that waits for the feed of an async call: that call's number there. 0: the call
     // is its own.
     std::uint64_t awaited = 0;
+    bool enlisted = false;               // in the list of that feed
     TimePoint until = TimePoint::max();  // it returns then
 
     // With the connection's lock held: something has come that it waits for.

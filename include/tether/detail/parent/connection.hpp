@@ -535,16 +535,18 @@ private:
 
     [[gnu::noinline]] void settle_feed(const Call& call, const WaitingCaller* reader) {
         call.feed->on_settled(call.outcome.resend == Resend::never);
-        wake_waiting(*call.feed, reader);
+        let_go_of_waiting(*call.feed, reader);
     }
 
-    // The threads that wait for its feed.
-    void wake_waiting(const CallFeed& feed, const WaitingCaller* reader) {
+    // The threads that wait for its feed. From now on the list may be another connection's.
+    void let_go_of_waiting(CallFeed& feed, const WaitingCaller* reader) {
         for (auto* caller : feed.waiting) {
+            caller->enlisted = false;
             if (caller == reader) continue;
             carry_out(role_.settle(*caller));
             caller->changed->notify_one();
         }
+        feed.waiting.clear();
     }
 
     static void resend(Call& call, Resend how) {

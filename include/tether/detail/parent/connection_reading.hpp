@@ -32,7 +32,9 @@ inline constexpr Duration blind_poll = std::chrono::milliseconds{10};
 struct Connection::Departure {
     Departure(Connection& the_connection, WaitingCaller& the_caller, Lock& the_lock)
         : connection(the_connection), caller(the_caller), call(the_caller.call), lock(the_lock) {
-        if (caller.awaited != 0) call.feed->waiting.push_back(&caller);
+        // Where it is not pending here any more, its list may be another connection's by now.
+        caller.enlisted = caller.awaited != 0 && !connection.is_over(caller);
+        if (caller.enlisted) call.feed->waiting.push_back(&caller);
     }
     Departure(const Departure&) = delete;
     Departure& operator=(const Departure&) = delete;
@@ -49,7 +51,7 @@ struct Connection::Departure {
             attempt([&] { connection.carry_out(action); });
         }
         if (caller.awaited != 0) {
-            std::erase(call.feed->waiting, &caller);
+            if (caller.enlisted) std::erase(call.feed->waiting, &caller);
         } else if (!in_order) {
             attempt([&] {
                 if (!call.message.done()) connection.release(call, lock);
