@@ -8,9 +8,9 @@ cmake_minimum_required(VERSION 3.25)
 
 # <room> <regular expression for the path below tether/>: the first that matches counts.
 set(places
-    "base ^(version|config|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state)\\.hpp$"
+    "base ^(version|config|duration|errc|error|exit_status|limits|logging|options|bytes|request|worker_state|pool_options|pool_statistics)\\.hpp$"
     "protocol ^(protocol|handler|codec|json_codec|direct_codec)\\.hpp$"
-    "faces ^(worker|live_calls|any_worker|worker_pool|serve|loopback_worker|beside_executable)\\.hpp$"
+    "faces ^(worker|live_calls|any_worker|worker_pool|loopback_pool|basic_pool|pool_map|serve|loopback_worker|beside_executable)\\.hpp$"
     "coroutine ^(async_handler\\.hpp$|detail/coroutine/)"
     "call ^(stream|subscription)\\.hpp$"
     "all ^tether\\.hpp$"
@@ -22,7 +22,7 @@ set(places
     "os ^detail/os/" "transport ^detail/transport/" "background ^detail/background/" "call ^detail/call/"
     "worker ^detail/worker/"
     "connection ^detail/parent/(connection[a-z_]*|calls_of_the_dead|reader_role|settled_calls|wanted_mutex)\\.hpp$"
-    "parent ^detail/parent/" "loopback ^detail/loopback/")
+    "parent ^detail/parent/" "loopback ^detail/loopback/" "pool ^detail/pool/")
 
 # What each may include beside itself and the standard library: rooms, and json, asio, system.
 set(below_may system base)
@@ -36,19 +36,20 @@ set(watches_may base asio)
 set(transport_may base wire os)
 set(background_may base os watches asio)
 set(call_may base codec protocol wire background asio)
-set(impl_may faces base codec protocol wire os watches transport background call worker parent loopback asio)
+set(impl_may faces base codec protocol wire os watches transport background call worker parent loopback pool asio)
 set(src_may base impl)
 set(worker_may base protocol wire os transport)
 set(connection_may base wire os transport background call)
 set(parent_may connection base wire os watches transport background call asio)
 # The connection, but neither supervisor nor session, launching nor output.
 set(loopback_may base protocol wire os watches transport background call worker connection asio)
+set(pool_may base protocol os watches background call asio)
 set(faces_may base codec protocol call asio)
 set(all_may ${faces_may} faces)
 
 # The headers that faces include of other rooms: what is behind them is compiled once.
 set(doors detail/background/executor.hpp detail/worker/serve_as_worker.hpp
-    detail/parent/make_supervisor.hpp detail/loopback/make_loopback.hpp)
+    detail/parent/make_supervisor.hpp detail/loopback/make_loopback.hpp detail/pool/make_pool.hpp)
 
 # What only the operating system calls so: its functions, constants and types.
 string(CONCAT system_names

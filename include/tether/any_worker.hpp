@@ -85,7 +85,7 @@ public:
 private:
     friend struct detail::CarrierAccess;
 
-    std::shared_ptr<detail::WorkerCarrier> carrier_;
+    std::shared_ptr<detail::CallCarrier> carrier_;
     executor_type executor_;
 };
 

@@ -77,8 +77,9 @@ enum class errc {
     /// The handler threw; the error is a `RemoteError`.
     handler,
 
-    /// Reserved for a pool whose queue is full. This version has no pools, and no error of it has
-    /// this cause. Equals `std::errc::resource_unavailable_try_again`.
+    /// As many calls as `PoolOptions::queue_limit` allows wait for a worker of the pool. Nothing
+    /// was
+    /// sent. Equals `std::errc::resource_unavailable_try_again`.
     queue_full,
 
     /// A blocking call on the thread that would have to answer it, or by the last free handler of a

@@ -22,8 +22,8 @@
 
 TETHER_NAMESPACE_BEGIN
 
-/// Members of `Worker`, `LoopbackWorker` and `AnyWorker`, each of which is a `Face`: streams,
-/// requests without an answer, questions and notifications. Not to be named by users.
+/// Members of `Worker`, `LoopbackWorker`, `AnyWorker` and pools, each of which is a `Face`:
+/// streams, requests without an answer, questions and notifications. Not to be named by users.
 ///
 /// **Threads.** As for `Worker::call`. **Forked copies.** All throw `errc::forked`.
 template <class Face, class P>
@@ -132,8 +132,8 @@ private:
     [[nodiscard]] const Face& face() const noexcept { return static_cast<const Face&>(*this); }
     [[nodiscard]] asio::any_io_executor executor() const { return face().get_executor(); }
     // Kept by the caller, should the worker be destroyed meanwhile.
-    [[nodiscard]] std::shared_ptr<detail::WorkerCarrier> carrier() const {
-        std::shared_ptr<detail::WorkerCarrier> carrier = detail::CarrierAccess::of(face());
+    [[nodiscard]] std::shared_ptr<detail::CallCarrier> carrier() const {
+        std::shared_ptr<detail::CallCarrier> carrier = detail::CarrierAccess::of(face());
         carrier->check_not_forked();
         return carrier;
     }

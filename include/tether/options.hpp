@@ -357,6 +357,39 @@ struct WorkerOptions {
     std::uint64_t max_message_bytes = std::uint64_t{512} * 1024 * 1024;
 };
 
+/// What calls have in common that should go to the same worker of a `WorkerPool`, since it keeps
+/// something for them: the name of a file, of a project. Made from a text, of which it keeps a
+/// hash; two texts with the same hash count as one. Made from an empty text, or from nothing, it
+/// says that any worker will do.
+class Affinity {
+public:
+    /// Any worker.
+    constexpr Affinity() noexcept = default;
+    /// That of this text, which need not live on.
+    constexpr Affinity(std::string_view key) noexcept  // NOLINT(google-explicit-constructor)
+        : hash_(key.empty() ? 0 : hash_of(key)) {}
+    /// The same.
+    constexpr Affinity(const char* key) noexcept  // NOLINT(google-explicit-constructor)
+        : Affinity(std::string_view{key}) {}
+    /// The same.
+    Affinity(const std::string& key) noexcept  // NOLINT(google-explicit-constructor)
+        : Affinity(std::string_view{key}) {}
+
+    /// 0: any worker.
+    [[nodiscard]] constexpr std::uint64_t hash() const noexcept { return hash_; }
+
+private:
+    static constexpr std::uint64_t hash_of(std::string_view key) noexcept {  // FNV-1a
+        std::uint64_t hash = 14695981039346656037U;
+        for (const char c : key) {
+            hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+        }
+        return hash == 0 ? 1 : hash;
+    }
+
+    std::uint64_t hash_ = 0;
+};
+
 namespace detail {
 
 // The calls of such a request are more than a request and an answer.
@@ -406,6 +439,14 @@ struct CallOptions {
     /// answer is dropped. The call ends at once with `errc::cancelled`, without waiting for the
     /// handler.
     std::stop_token stop_token{};
+
+    /// In a `WorkerPool`: calls with the same one go to the same worker, while that has time for
+    /// them. Without effect elsewhere.
+    Affinity affinity{};
+
+    /// In a `WorkerPool`: of calls that wait for a worker, those of higher priority go first; see
+    /// `PoolOptions::priority_step`. Without effect elsewhere.
+    int priority = 0;
 };
 
 /// The same for a request that has a `Progress`, an `Item` or an `Upload`.
@@ -420,6 +461,12 @@ requires(detail::has_live_calls<Request>) struct CallOptions<Request> {
 
     /// As above.
     std::stop_token stop_token{};
+
+    /// As above.
+    Affinity affinity{};
+
+    /// As above.
+    int priority = 0;
 
     /// Where the request has a `Progress`: called with what its handler reports, in order, each
     /// before the answer, and never after the call has ended. Of those that come while one is

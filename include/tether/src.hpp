@@ -17,6 +17,7 @@
 #include <tether/detail/impl/executor_hold.ipp>
 #include <tether/detail/impl/hub.ipp>
 #include <tether/detail/impl/make_loopback.ipp>
+#include <tether/detail/impl/make_pool.ipp>
 #include <tether/detail/impl/make_supervisor.ipp>
 #include <tether/detail/impl/pending_list.ipp>
 #include <tether/detail/impl/response.ipp>

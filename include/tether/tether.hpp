@@ -14,11 +14,15 @@
 #include <tether/handler.hpp>
 #include <tether/limits.hpp>
 #include <tether/logging.hpp>
+#include <tether/loopback_pool.hpp>
 #include <tether/loopback_worker.hpp>
 #include <tether/options.hpp>
+#include <tether/pool_options.hpp>
+#include <tether/pool_statistics.hpp>
 #include <tether/protocol.hpp>
 #include <tether/request.hpp>
 #include <tether/serve.hpp>
 #include <tether/version.hpp>
 #include <tether/worker.hpp>
+#include <tether/worker_pool.hpp>
 #include <tether/worker_state.hpp>

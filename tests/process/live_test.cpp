@@ -32,11 +32,12 @@ using tether_lifetime::let_pass;
 using tether_lifetime::within;
 
 using LiveWorker = tether::Worker<LiveProtocol>;
+using LivePool = tether::WorkerPool<LiveProtocol>;
 using LiveLoopback = tether::LoopbackWorker<LiveProtocol, LiveHandler>;
 
 constexpr std::int64_t mebibyte = 1 << 20;
 
-/// A worker, or what stands for it. "async": its handlers are coroutines.
+/// A worker, or what stands for it. "async": its handlers are coroutines. "pool": of one worker.
 class Site {
 public:
     explicit Site(const std::string& kind, unsigned concurrency = 1,
@@ -48,7 +49,12 @@ public:
                                                            : Transport::automatic);
         options.concurrency = concurrency;
         if (kind == "async") options.arguments = {"async"};
-        if (kind == "loopback") {
+        if (kind == "pool") {
+            const tether::PoolOptions of_pool{.size = 1, .worker = options};
+            pool_ = executor ? std::make_unique<LivePool>(*executor, of_pool)
+                             : std::make_unique<LivePool>(of_pool);
+            any_.emplace(*pool_);
+        } else if (kind == "loopback") {
             loopback_ = executor ? std::make_unique<LiveLoopback>(*executor, options)
                                  : std::make_unique<LiveLoopback>(options);
             any_.emplace(*loopback_);
@@ -63,11 +69,17 @@ public:
     [[nodiscard]] LiveWorker& process() { return *worker_; }
     [[nodiscard]] bool has_process() const noexcept { return worker_ != nullptr; }
     void stop() {
-        worker_ != nullptr ? static_cast<void>(worker_->stop())
-                           : static_cast<void>(loopback_->stop());
+        if (worker_ != nullptr) worker_->stop();
+        if (loopback_ != nullptr) loopback_->stop();
+        if (pool_ != nullptr) pool_->stop();
     }
-    void kill() { worker_ != nullptr ? worker_->kill() : loopback_->kill(); }
+    void kill() {
+        if (worker_ != nullptr) worker_->kill();
+        if (loopback_ != nullptr) loopback_->kill();
+        if (pool_ != nullptr) pool_->kill();
+    }
     void end() {
+        pool_.reset();
         worker_.reset();
         loopback_.reset();
     }
@@ -75,10 +87,13 @@ public:
 private:
     std::unique_ptr<LiveWorker> worker_;
     std::unique_ptr<LiveLoopback> loopback_;
+    std::unique_ptr<LivePool> pool_;
     std::optional<tether::AnyWorker<LiveProtocol>> any_;
 };
 
-std::string each_kind() { return GENERATE("automatic", "tcp", "socket_pair", "loopback", "async"); }
+std::string each_kind() {
+    return GENERATE("automatic", "tcp", "socket_pair", "loopback", "async", "pool");
+}
 std::string each_side() { return GENERATE("automatic", "loopback"); }
 
 template <class Call>

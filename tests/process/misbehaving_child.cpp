@@ -432,6 +432,14 @@ public:
         return true;
     }
 
+    bool handle(const Pause& request, tether::CallContext<Pause>&) override {
+        const GateVisitor gate{request.gate};
+        gate.say(Gate::entered);
+        while (!gate.wait_open(1min)) {
+        }
+        return true;
+    }
+
     bool handle(const AwaitToken& request, tether::CallContext<AwaitToken>& call) override {
         const GateVisitor gate{request.gate};
         std::mutex mutex;

@@ -73,7 +73,16 @@ struct Stall {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Stall, gate)
 
-/// The same by `stop_token()`: tells `gate` when the token's callback has run.
+/// The same, and may be done again.
+struct Pause {
+    static constexpr std::string_view name = "pause";
+    using Response = bool;
+    static constexpr bool idempotent = true;
+    std::string gate{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Pause, gate)
+
+/// As Await by `stop_token()`: tells `gate` when the token's callback has run.
 struct AwaitToken {
     static constexpr std::string_view name = "await_token";
     using Response = bool;
@@ -263,10 +272,10 @@ struct Number {
 struct TestProtocol {
     static constexpr std::string_view name = "tether.test";
     static constexpr std::uint32_t version = 1;
-    using Requests =
-        tether::Messages<Echo, Add, Nothing, Count, Await, AwaitToken, SpinForever, AwaitBriefly,
-                         TimeLeft, Throw, Exit, Signal, Print, PrintAndAbort, Log, Make, SideEffect,
-                         IdempotentEffect, Start, Who, Meddle, Carry, Number, Stall, LogAndMake>;
+    using Requests = tether::Messages<Echo, Add, Nothing, Count, Await, AwaitToken, SpinForever,
+                                      AwaitBriefly, TimeLeft, Throw, Exit, Signal, Print,
+                                      PrintAndAbort, Log, Make, SideEffect, IdempotentEffect, Start,
+                                      Who, Meddle, Carry, Number, Stall, Pause, LogAndMake>;
 };
 
 /// The same two requests in every codec.

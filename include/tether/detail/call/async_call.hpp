@@ -132,7 +132,7 @@ public:
 
     // Where it was sent, so that a cancellation finds it: the number is valid in that session only.
     struct Ticket {
-        std::uint64_t generation = 0;
+        std::uint64_t launch = 0;
         std::uint64_t number = 0;
         std::shared_ptr<CallConnection> connection{};
     };
@@ -144,6 +144,12 @@ public:
     }
 
     std::atomic<bool> cancel_requested{false};
+
+    // How often it was submitted, to whatever worker: the ticket of the last one counts.
+    std::uint64_t launches = 0;
+
+    // In a pool, whose lock guards it: its number there while it waits for a worker or has one.
+    std::uint64_t place = 0;
 
 protected:
     TETHER_DECL AsyncCall(std::shared_ptr<CallCarrier> carrier, CompletionPointer completion);

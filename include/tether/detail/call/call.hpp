@@ -28,6 +28,8 @@ struct CallInfo {
     TimePoint deadline{};
     Duration run_timeout = no_timeout;  // from the start of its handler
     TimePoint encoded{};                // where it is traced
+    std::uint64_t affinity = 0;         // for a pool
+    int priority = 0;
 };
 
 // One call. Its connection changes it only under its own lock, and settles it exactly once.

@@ -15,6 +15,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -31,7 +32,9 @@ struct CallLimits {
 // Carries out calls, of any protocol.
 class CallCarrier {
 public:
-    CallCarrier() = default;
+    // `hub`: that of the pool that this belongs to; null: one of its own.
+    explicit CallCarrier(std::shared_ptr<Hub> hub = nullptr)
+        : hub_(hub != nullptr ? std::move(hub) : std::make_shared<Hub>()) {}
     CallCarrier(const CallCarrier&) = delete;
     CallCarrier& operator=(const CallCarrier&) = delete;
     virtual ~CallCarrier() = default;
@@ -51,6 +54,8 @@ public:
     // Starts it, or starts it over. Settles it on failure; never throws.
     virtual void launch(std::shared_ptr<AsyncCall> call) noexcept = 0;
     virtual void cancel(AsyncCall& call, bool only_unsent) = 0;
+    // A call that was launched here is settled, or goes on by another launch. Under no lock.
+    virtual void on_settled(AsyncCall&) noexcept {}
     // Throws where the calling thread must not block: it would have to end that itself.
     virtual void check_may_block() const = 0;
 
@@ -62,12 +67,14 @@ public:
     }
 
 private:
-    const std::shared_ptr<Hub> hub_ = std::make_shared<Hub>();
+    const std::shared_ptr<Hub> hub_;
 };
 
 // The same with the life of what carries them. The functions do what those of `Worker` do.
 class WorkerCarrier : public CallCarrier {
 public:
+    using CallCarrier::CallCarrier;
+
     virtual std::optional<ExitStatus> stop() = 0;
     virtual void kill() = 0;
     virtual void restart(std::optional<WorkerOptions> options) = 0;
@@ -81,6 +88,8 @@ public:
 // The same with a process.
 class ProcessCarrier : public WorkerCarrier {
 public:
+    using WorkerCarrier::WorkerCarrier;
+
     // Completes `wait` when the process that there is now has ended; at once where there is none.
     // If `wait` stops it, the process is ended first, as by stop(). Failures are the handler's.
     virtual void await_end(std::shared_ptr<EndWait> wait) noexcept = 0;

@@ -12,8 +12,8 @@ namespace detail {
 
 struct CarrierAccess {
     template <class W>
-    static std::shared_ptr<WorkerCarrier> of(const W& worker) requires requires {
-        { worker.carrier_ } -> std::convertible_to<std::shared_ptr<WorkerCarrier>>;
+    static std::shared_ptr<CallCarrier> of(const W& worker) requires requires {
+        { worker.carrier_ } -> std::convertible_to<std::shared_ptr<CallCarrier>>;
     }
     { return worker.carrier_; }
 };

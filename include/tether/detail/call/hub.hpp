@@ -175,13 +175,13 @@ public:
 
     // --- The worker's side
 
-    // There is a new process, which is told of the subscriptions.
+    // There is a new process, which is told of the subscriptions. Those of a pool have one hub.
     TETHER_DECL void attach(const std::shared_ptr<CallConnection>& connection);
 
     // With the connection's lock held. False: the worker had no right to send that.
-    TETHER_DECL bool take(IncomingMessage& message);
-    TETHER_DECL bool announce_large();
-    TETHER_DECL void break_off_large();
+    TETHER_DECL bool take(const CallConnection& connection, IncomingMessage& message);
+    TETHER_DECL bool announce_large(const CallConnection& connection);
+    TETHER_DECL void break_off_large(const CallConnection& connection);
 
     TETHER_DECL void on_news() override;
 
@@ -204,6 +204,17 @@ private:
         const Hub* before;
     };
 
+    // A process that is there.
+    struct Attached {
+        std::weak_ptr<CallConnection> connection;
+        const CallConnection* address;
+        ReceiveWindow window{};
+        bool announced_large = false;
+    };
+
+    // With mutex_ held. Null: it is gone.
+    [[nodiscard]] Attached* find(const CallConnection& connection);
+    [[nodiscard]] std::vector<std::shared_ptr<CallConnection>> connections() const;
     TETHER_DECL void answer_now(const Provider* provider, StoredMessage& question, Reply reply);
     TETHER_DECL void tell_subscription(std::uint16_t index, bool wanted,
                                        const std::shared_ptr<CallConnection>& connection);
@@ -213,12 +224,10 @@ private:
     mutable std::mutex mutex_;  // guards the rest
     std::map<std::uint16_t, std::shared_ptr<const Provider>> providers_;
     std::vector<std::shared_ptr<Subscriber>> subscribers_;
-    std::weak_ptr<CallConnection> connection_;  // of the present process
+    std::vector<Attached> attached_;
     // Until on_news(): what destroys one sends something, which must
     // not happen with the connection's lock held.
     std::vector<std::shared_ptr<Notification>> arrived_;
-    ReceiveWindow window_;
-    bool announced_large_ = false;
     unsigned nested_ = 0;  // calls by threads that answer questions
     std::mutex telling_;   // the worker is told of one change at a time; before mutex_
 };

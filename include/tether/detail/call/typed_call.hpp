@@ -42,8 +42,15 @@ template <class R>
         limited ? options.timeout.value_or(by_type.value_or(worker_timeout)) : no_timeout;
     const auto run_timeout = limited ? options.run_timeout.value_or(no_timeout) : no_timeout;
     const auto now = Clock::now();
-    return {std::string_view{R::name},    index,      is_idempotent<R>(), now,
-            deadline_after(now, timeout), run_timeout};
+    return {std::string_view{R::name},
+            index,
+            is_idempotent<R>(),
+            now,
+            deadline_after(now, timeout),
+            run_timeout,
+            {},
+            options.affinity.hash(),
+            options.priority};
 }
 
 // Before the call is sent.

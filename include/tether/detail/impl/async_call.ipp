@@ -73,7 +73,7 @@ TETHER_DECL void AsyncCall::delist() noexcept {
 
 TETHER_DECL void AsyncCall::set_ticket(Ticket ticket) {
     const std::scoped_lock lock{ticket_mutex_};
-    if (ticket.generation > ticket_.generation) ticket_ = std::move(ticket);
+    if (ticket.launch > ticket_.launch) ticket_ = std::move(ticket);
 }
 
 TETHER_DECL AsyncCall::Ticket AsyncCall::ticket() {
@@ -115,6 +115,7 @@ TETHER_DECL void AsyncCall::fail(CallError error) noexcept {
 TETHER_DECL void AsyncCall::complete() noexcept {
     auto self = self_ != nullptr ? std::exchange(self_, nullptr) : shared_from_this();
     observe_settled(*this);
+    carrier_->on_settled(*this);
     auto& runtime = Runtime::instance();
     // At exit nothing is completed: user code may rely on what is gone already.
     if (runtime.exiting()) return runtime.keep_for_ever(std::move(self));

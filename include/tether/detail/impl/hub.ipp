@@ -130,32 +130,46 @@ inline bool Hub::has_subscribers(std::uint16_t index) const {
                        [&](const auto& subscriber) { return subscriber->index() == index; });
 }
 
+inline Hub::Attached* Hub::find(const CallConnection& connection) {
+    const auto found = std::find_if(attached_.begin(), attached_.end(), [&](const auto& attached) {
+        return attached.address == &connection && !attached.connection.expired();
+    });
+    return found == attached_.end() ? nullptr : &*found;
+}
+
+inline std::vector<std::shared_ptr<CallConnection>> Hub::connections() const {
+    std::vector<std::shared_ptr<CallConnection>> result;
+    for (const auto& attached : attached_) {
+        if (auto connection = attached.connection.lock()) result.push_back(std::move(connection));
+    }
+    return result;
+}
+
 TETHER_DECL void Hub::subscribe(std::shared_ptr<Subscriber> subscriber) {
     const auto index = subscriber->index();
     const std::scoped_lock telling{telling_};
-    std::shared_ptr<CallConnection> connection;
+    std::vector<std::shared_ptr<CallConnection>> told;
     {
         const std::scoped_lock lock{mutex_};
-        const bool first = !has_subscribers(index);
+        if (!has_subscribers(index)) told = connections();
         subscribers_.push_back(std::move(subscriber));
-        if (first) connection = connection_.lock();
     }
-    if (connection != nullptr) tell_subscription(index, true, connection);
+    for (const auto& connection : told) tell_subscription(index, true, connection);
 }
 
 TETHER_DECL void Hub::unsubscribe(const std::shared_ptr<Subscriber>& subscriber) {
     {
         const std::scoped_lock telling{telling_};
-        std::shared_ptr<CallConnection> connection;
-        bool any = false;
-        {
-            const std::scoped_lock lock{mutex_};
-            std::erase(subscribers_, subscriber);
-            any = !subscribers_.empty();
-            if (!has_subscribers(subscriber->index())) connection = connection_.lock();
-        }
         try {
-            if (connection != nullptr) {
+            std::vector<std::shared_ptr<CallConnection>> told;
+            bool any = false;
+            {
+                const std::scoped_lock lock{mutex_};
+                std::erase(subscribers_, subscriber);
+                any = !subscribers_.empty();
+                if (!has_subscribers(subscriber->index())) told = connections();
+            }
+            for (const auto& connection : told) {
                 tell_subscription(subscriber->index(), false, connection);
                 connection->listen(any);
             }
@@ -178,9 +192,9 @@ TETHER_DECL void Hub::attach(const std::shared_ptr<CallConnection>& connection) 
     std::vector<std::uint16_t> indexes;
     {
         const std::scoped_lock lock{mutex_};
-        connection_ = connection;
-        window_ = {};
-        announced_large_ = false;
+        std::erase_if(attached_,
+                      [](const Attached& attached) { return attached.connection.expired(); });
+        attached_.push_back({connection, connection.get()});
         for (const auto& subscriber : subscribers_) indexes.push_back(subscriber->index());
     }
     std::sort(indexes.begin(), indexes.end());
@@ -188,22 +202,25 @@ TETHER_DECL void Hub::attach(const std::shared_ptr<CallConnection>& connection) 
     for (const auto index : indexes) tell_subscription(index, true, connection);
 }
 
-TETHER_DECL bool Hub::announce_large() {
+TETHER_DECL bool Hub::announce_large(const CallConnection& connection) {
     const std::scoped_lock lock{mutex_};
-    return window_.is_open() && !std::exchange(announced_large_, true);
+    auto* const from = find(connection);
+    return from != nullptr && from->window.is_open() && !std::exchange(from->announced_large, true);
 }
 
-TETHER_DECL void Hub::break_off_large() {
+TETHER_DECL void Hub::break_off_large(const CallConnection& connection) {
     const std::scoped_lock lock{mutex_};
-    announced_large_ = false;
+    if (auto* const from = find(connection)) from->announced_large = false;
 }
 
-TETHER_DECL bool Hub::take(IncomingMessage& message) {
+TETHER_DECL bool Hub::take(const CallConnection& connection, IncomingMessage& message) {
     const std::scoped_lock lock{mutex_};
-    if (message.storage != nullptr) announced_large_ = false;
-    if (!window_.receive(window_cost(message))) return false;
+    auto* const from = find(connection);
+    if (from == nullptr) return false;
+    if (message.storage != nullptr) from->announced_large = false;
+    if (!from->window.receive(window_cost(message))) return false;
     auto& notification = arrived_.emplace_back();
-    notification = std::make_shared<Notification>(weak_from_this(), connection_, message);
+    notification = std::make_shared<Notification>(weak_from_this(), from->connection, message);
     for (const auto& subscriber : subscribers_) {
         if (subscriber->index() == message.index) subscriber->add(notification);
     }
@@ -229,8 +246,9 @@ TETHER_DECL void Hub::release(const Notification& notification) {
     std::uint64_t more = 0;
     {
         const std::scoped_lock lock{mutex_};
-        if (connection_.lock() != connection) return;
-        more = window_.take(notification.cost);
+        auto* const from = find(*connection);
+        if (from == nullptr) return;
+        more = from->window.take(notification.cost);
     }
     if (more == 0) return;
     OutgoingMessage window;
@@ -303,7 +321,8 @@ TETHER_DECL void Hub::answer(StoredMessage question, CallConnection& connection,
         const auto found = providers_.find(question.index);
         if (found != providers_.end()) provider = found->second;
         // One that answers elsewhere, or later, may outlive the call.
-        if (kept == nullptr) kept = connection_.lock();
+        const auto* const asker = kept == nullptr ? find(connection) : nullptr;
+        if (asker != nullptr) kept = asker->connection.lock();
     }
     if (kept.get() != &connection) return;  // of a process that is gone
     Reply reply{connection, std::move(kept), call, question};

@@ -12,9 +12,11 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-TETHER_DECL std::shared_ptr<WorkerCarrier> make_loopback(WorkerOptions options, MakeHandler make) {
+TETHER_DECL std::shared_ptr<WorkerCarrier> make_loopback(WorkerOptions options, MakeHandler make,
+                                                         std::shared_ptr<Hub> hub) {
     check_options(options);
-    return std::make_shared<LoopbackCarrier>(options_in_force(std::move(options)), std::move(make));
+    return std::make_shared<LoopbackCarrier>(options_in_force(std::move(options)), std::move(make),
+                                             std::move(hub));
 }
 
 TETHER_DECL void release_loopback(std::shared_ptr<WorkerCarrier> carrier,

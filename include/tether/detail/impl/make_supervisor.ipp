@@ -11,9 +11,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 TETHER_NAMESPACE_BEGIN
 namespace detail {
@@ -21,13 +23,22 @@ namespace detail {
 TETHER_DECL std::shared_ptr<ProcessCarrier> make_supervisor(WorkerOptions options,
                                                             std::string_view protocol,
                                                             std::uint32_t version,
-                                                            std::uint64_t fingerprint,
-                                                            bool is_live) {
+                                                            std::uint64_t fingerprint, bool is_live,
+                                                            std::shared_ptr<Hub> hub) {
     check_options(options);
     auto supervisor = std::make_shared<Supervisor>(
-        std::move(options), ProtocolId{std::string{protocol}, version, fingerprint, is_live});
+        std::move(options), ProtocolId{std::string{protocol}, version, fingerprint, is_live},
+        std::move(hub));
     supervisor->begin();
     return supervisor;
+}
+
+TETHER_DECL void stop_supervisors(std::span<const std::shared_ptr<ProcessCarrier>> carriers) {
+    std::vector<std::shared_ptr<Supervisor>> supervisors;
+    for (const auto& carrier : carriers) {
+        supervisors.push_back(std::static_pointer_cast<Supervisor>(carrier));
+    }
+    Supervisor::stop_all(supervisors);
 }
 
 TETHER_DECL void release_supervisor(std::shared_ptr<ProcessCarrier> carrier,

@@ -40,8 +40,9 @@ class LoopbackCarrier final : public WorkerCarrier {
     using Lock = std::unique_lock<std::mutex>;
 
 public:
-    LoopbackCarrier(WorkerOptions options, MakeHandler make)
-        : options_(named(std::move(options))),
+    LoopbackCarrier(WorkerOptions options, MakeHandler make, std::shared_ptr<Hub> hub)
+        : WorkerCarrier(std::move(hub)),
+          options_(named(std::move(options))),
           make_(std::move(make)),
           log_(std::make_shared<LoopbackLog>(options_.name, options_.output)) {}
 
@@ -179,10 +180,11 @@ private:
             }
             const auto session = session_for(*call, nullptr);
             call->hold(call);
+            const auto launch = ++call->launches;
             const auto number = session->submit(*call);
             if (number == 0) continue;
             if (!call->may_be_cancelled() && call->feed == nullptr) return;
-            call->set_ticket({session->generation(), number, {session, &session->connection()}});
+            call->set_ticket({launch, number, {session, &session->connection()}});
             call->on_sent();
             if (call->cancel_requested) session->connection().cancel(number, false);
             return;

@@ -11,8 +11,10 @@
 TETHER_NAMESPACE_BEGIN
 namespace detail {
 
-// `make` is called for each handler, one after the other. Throws for options that make no sense.
-TETHER_DECL std::shared_ptr<WorkerCarrier> make_loopback(WorkerOptions options, MakeHandler make);
+// `make` is called for each handler, one after the other; `hub` is that of its pool. Throws for
+// options that make no sense.
+TETHER_DECL std::shared_ptr<WorkerCarrier> make_loopback(WorkerOptions options, MakeHandler make,
+                                                         std::shared_ptr<Hub> hub = nullptr);
 
 // Ends it, as the destructor of a LoopbackWorker does. Where it must be left behind, `hold` is kept
 // with it.

@@ -7,6 +7,7 @@
 #if defined(_WIN32)
 #error "Tether does not run on Windows yet; a port belongs into tether/detail/os/windows/"
 #else
+#include <tether/detail/os/posix/cores.hpp>
 #include <tether/detail/os/posix/debugger.hpp>
 #include <tether/detail/os/posix/descendants.hpp>
 #include <tether/detail/os/posix/descriptor.hpp>

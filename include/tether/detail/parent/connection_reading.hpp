@@ -303,7 +303,7 @@ inline Doorkeeper::Verdict Connection::Door::judge_side(FrameType type,
     };
     if (type == FrameType::notification) {
         const auto hub = connection_.owner_.hub();
-        return allowed(connection_.ready_ && hub != nullptr && hub->announce_large());
+        return allowed(connection_.ready_ && hub != nullptr && hub->announce_large(connection_));
     }
     const auto& calls = connection_.calls_;
     if (auto* call = calls.find(number)) {
@@ -319,7 +319,7 @@ inline Doorkeeper::Verdict Connection::Door::judge_side(FrameType type,
 inline void Connection::Door::broken_off(FrameType type, std::uint64_t number) {
     const Lock lock{connection_.mutex_};
     if (type == FrameType::notification) {
-        if (const auto hub = connection_.owner_.hub()) hub->break_off_large();
+        if (const auto hub = connection_.owner_.hub()) hub->break_off_large(connection_);
     } else if (is_side_message(type)) {
         const auto* call = connection_.calls_.find(number);
         if (call != nullptr && call->feed != nullptr) call->feed->break_off_large(type);
@@ -359,7 +359,8 @@ inline void Connection::deliver(IncomingMessage& message, const WaitingCaller* r
 inline void Connection::deliver_side(IncomingMessage& message, const WaitingCaller* reader) {
     if (message.type == FrameType::notification) {
         auto hub = owner_.hub();
-        if (hub == nullptr || !hub->take(message)) throw FramingError("a notification too many");
+        if (hub == nullptr || !hub->take(*this, message))
+            throw FramingError("a notification too many");
         return settled_.add_news(std::move(hub));
     }
     auto* call = calls_.find(message.call());

@@ -49,8 +49,9 @@ class Supervisor final : public ProcessCarrier,
     using Next = Restart::Next;
 
 public:
-    Supervisor(WorkerOptions options, ProtocolId protocol)
-        : call_timeout_(options.call_timeout),
+    Supervisor(WorkerOptions options, ProtocolId protocol, std::shared_ptr<Hub> hub)
+        : ProcessCarrier(std::move(hub)),
+          call_timeout_(options.call_timeout),
           max_message_bytes_(options.max_message_bytes),
           name_(worker_name(options)),
           protocol_(std::move(protocol)),
@@ -167,6 +168,24 @@ public:
         const Entered entered;
         if (entered.interrupted()) throw_interrupted();
         return end(StopLadder::Step::ask, true);
+    }
+    // The same for many, side by side.
+    static void stop_all(std::span<const std::shared_ptr<Supervisor>> supervisors) {
+        if (supervisors.empty()) return;
+        const Entered entered;
+        if (entered.interrupted()) supervisors.front()->throw_interrupted();
+        for (const auto& supervisor : supervisors) supervisor->stop_for_good();
+        std::vector<std::shared_ptr<Endable>> processes;
+        for (const auto& supervisor : supervisors) {
+            if (auto session = supervisor->present_session()) {
+                session->end_for_good();
+                processes.push_back(std::move(session));
+            }
+        }
+        const auto& runtime = supervisors.front()->runtime_;
+        const bool alone = runtime.on_thread() || runtime.exiting();
+        const auto limit = runtime.exiting() ? Clock::now() : TimePoint::max();
+        end_all(processes, StopLadder::Step::ask, limit, alone);
     }
     void kill() override {
         const Entered entered;
@@ -349,11 +368,12 @@ private:
             call->hold(call);
             auto& connection = session->connection();
             observe_sending(*call, session->observer());
+            const auto launch = ++call->launches;
             const auto number = connection.submit(*call);
             if (number == 0) continue;
             observe_sent(session->observer(), number);
             if (!call->may_be_cancelled() && call->feed == nullptr) return;
-            call->set_ticket({session->generation(), number, {session, &connection}});
+            call->set_ticket({launch, number, {session, &connection}});
             call->on_sent();
             if (call->cancel_requested) connection.cancel(number, false);
             return;
@@ -524,15 +544,16 @@ private:
         if (!parked_.empty() || waits_.any_due()) resume_at(Clock::now());
     }
 
+    // Once no start is going on.
+    std::shared_ptr<Session> present_session() {
+        auto lock = acquire(mutex_);
+        wait_until_changed(changed_, lock, [&] { return !restart_.is_starting(); });
+        return session_;
+    }
+
     std::optional<ExitStatus> end(StopLadder::Step first, bool for_good) {
         if (for_good) stop_for_good();
-        std::shared_ptr<Session> session;
-        {
-            auto lock = acquire(mutex_);
-            wait_until_changed(changed_, lock, [&] { return !restart_.is_starting(); });
-            session = session_;
-        }
-        if (session != nullptr) {
+        if (const auto session = present_session()) {
             if (for_good) session->end_for_good();
             if (first == StopLadder::Step::kill) session->kill_by_owner();
             const bool alone = runtime_.on_thread() || runtime_.exiting();
