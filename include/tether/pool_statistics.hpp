@@ -78,9 +78,9 @@ struct PoolStatistics {
         std::int64_t pid = 0;       ///< 0: it has no process
         std::uint64_t started = 0;  ///< processes so far, failed starts included
         std::uint64_t served = 0;   ///< calls that had an answer, one of an error as well
-        std::uint64_t failed = 0;   ///< calls that had none: a timeout, a crash, a cancellation
-        unsigned running = 0;       ///< calls that it has now
-        bool resting = false;       ///< it cannot be started, and others do its work for a while
+        std::uint64_t failed = 0;  ///< calls that had none; one that is sent again counts each time
+        unsigned running = 0;      ///< calls that it has now
+        bool resting = false;      ///< it cannot be started, and others do its work for a while
     };
 
     std::vector<Worker> workers{};       ///< by their numbers in the pool

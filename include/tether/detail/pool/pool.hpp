@@ -605,8 +605,8 @@ private:
             if (answered) {
                 member.failures = 0;
                 placement_.trust(worker);
-            } else if (error->cause() == errc::timeout || error->cause() == errc::cancelled) {
-                placement_.doubt(worker, deadline_after(Clock::now(), doubt_for()));
+            } else if (const auto doubt = doubt_after(error->cause()); doubt > Duration::zero()) {
+                placement_.doubt(worker, deadline_after(Clock::now(), doubt));
             }
             retired = take_outdated(worker);
         }
@@ -614,8 +614,11 @@ private:
         return worker;
     }
 
-    // Until then a worker whose handler goes on has been replaced; see StuckPolicy.
-    [[nodiscard]] Duration doubt_for() const noexcept {
+    // How long a handler may go on after such an end of its call. One that has overrun its time has
+    // been replaced by then, see StuckPolicy; one that was cancelled most likely stops.
+    [[nodiscard]] Duration doubt_after(errc cause) const noexcept {
+        if (cause == errc::cancelled) return std::chrono::milliseconds{100};
+        if (cause != errc::timeout) return Duration::zero();
         return std::min<Duration>(options_.worker.stuck.grace, std::chrono::minutes{1}) +
                std::chrono::seconds{1};
     }
