@@ -1,5 +1,6 @@
 // words: counts the words of many files, with a pool of workers.
 #include <tether/tether.hpp>
+#include <tether/worker_pool.hpp>
 
 #include <cstdint>
 #include <fstream>

@@ -1,4 +1,4 @@
-// Tether: everything.
+// Tether: everything but coroutines as handlers and pools, which have headers of their own.
 #pragma once
 
 #include <tether/any_worker.hpp>
@@ -14,15 +14,11 @@
 #include <tether/handler.hpp>
 #include <tether/limits.hpp>
 #include <tether/logging.hpp>
-#include <tether/loopback_pool.hpp>
 #include <tether/loopback_worker.hpp>
 #include <tether/options.hpp>
-#include <tether/pool_options.hpp>
-#include <tether/pool_statistics.hpp>
 #include <tether/protocol.hpp>
 #include <tether/request.hpp>
 #include <tether/serve.hpp>
 #include <tether/version.hpp>
 #include <tether/worker.hpp>
-#include <tether/worker_pool.hpp>
 #include <tether/worker_state.hpp>

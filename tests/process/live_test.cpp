@@ -1,5 +1,7 @@
 // Progress, streams, questions and notifications: over each transport, and without a process.
 
+#include <tether/worker_pool.hpp>
+
 #include <asio/awaitable.hpp>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>

@@ -1,6 +1,8 @@
 // Pools: with processes, and without.
 
-#include <asio/io_context.hpp>
+#include <tether/loopback_pool.hpp>
+#include <tether/worker_pool.hpp>
+
 #include <asio/use_future.hpp>
 
 #include <atomic>
@@ -516,6 +518,34 @@ TEST_CASE("streams, questions and notifications go through a pool", "[process][p
         pool.notify(Nudge{1});
     }
     CHECK(pool.call(Work{3}) == 3);
+}
+
+// --- Without processes
+
+TEST_CASE("a LoopbackPool places, replaces and counts as a WorkerPool does", "[process][pool]") {
+    const Census census;
+    std::atomic<int> made{0};
+    const auto make = [&] {
+        ++made;
+        return std::make_unique<LiveHandler>();
+    };
+    const tether::PoolOptions options{.size = 2, .recycle = {.requests = 3}};
+    {
+        tether::LoopbackPool<LiveProtocol> pool{make, options};
+        for (int i = 0; i < 9; ++i) CHECK(pool.call(Work{3}) == 3);
+        CHECK(made == 3);
+        CHECK(pool.statistics().recycled_used_up == 3);
+        std::int64_t items = 0;
+        for (const auto& piece : pool.stream(Produce{20, 100})) items += piece.number == items;
+        CHECK(items == 20);
+        for (const auto& count : pool.map(std::vector<Work>(20, Work{2}))) CHECK(count == 2);
+        pool.restart();
+        CHECK(pool.call(Work{3}) == 3);
+        pool.stop();
+        CHECK(error_of([&] { pool.call(Work{3}); }).cause() == errc::stopped);
+    }
+    tether::LoopbackPool<LiveProtocol, LiveHandler> by_default{{.size = 1}};
+    CHECK(by_default.call(Work{3}) == 3);
 }
 
 // --- Under attack
