@@ -1,31 +1,17 @@
 // words as its users run it.
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "run_program.hpp"
 #include "support/catch.hpp"
-
-namespace {
-
-struct Folder {
-    Folder() {
-        path = std::filesystem::temp_directory_path() / "tether_words.XXXXXX";
-        if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-    std::string path;
-};
-
-}  // namespace
+#include "support/temporary_folder.hpp"
 
 TEST_CASE("words run: the counts come in the order of the files", "[words][run]") {
-    const Folder folder;
+    const tether_test::TemporaryFolder folder;
     std::string files;
     std::string counts;
     for (int i = 0; i < 20; ++i) {
-        const auto file = folder.path + "/" + std::to_string(i);
+        const auto file = folder / std::to_string(i);
         std::ofstream text{file};
         for (int word = 0; word < i; ++word) text << "word ";
         files += " " + file;

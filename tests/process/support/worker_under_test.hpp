@@ -26,6 +26,7 @@
 #include "process/support/processes.hpp"
 #include "process/test_protocol.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace tether_test {
 
@@ -60,29 +61,6 @@ using namespace std::chrono_literals;
 [[nodiscard]] inline tether::WorkerOptions options_for(tether::Transport transport) {
     return options_for({}, transport);
 }
-
-/// A folder of the test's own.
-class TemporaryFolder {
-public:
-    TemporaryFolder() {
-        std::string path = std::filesystem::temp_directory_path() / "tether_test.XXXXXX";
-        if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        path_ = path;
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() {
-        std::error_code error;
-        std::filesystem::remove_all(path_, error);
-    }
-    [[nodiscard]] std::string operator/(std::string_view name) const {
-        return path_ + "/" + std::string{name};
-    }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
-
-private:
-    std::string path_;
-};
 
 /// Sees to it that a test leaves nothing behind: no child, no descriptor, no thread, no entry in
 /// the folder where socket directories are made. Declare it first.

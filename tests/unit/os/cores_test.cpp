@@ -5,9 +5,9 @@
 #include <string>
 
 #include <sched.h>
-#include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace cores_test {
 
@@ -25,8 +25,8 @@ TEST_CASE("a quota is worth so many cores, rounded up") {
 }
 
 TEST_CASE("the least quota of a group and those around it counts") {
-    std::string root = std::filesystem::temp_directory_path() / "tether_cores.XXXXXX";
-    REQUIRE(::mkdtemp(root.data()) != nullptr);
+    const tether_test::TemporaryFolder folder;
+    const auto& root = folder.path();
     std::filesystem::create_directories(root + "/outer/inner");
     const auto set = [&](const std::string& group, const std::string& text) {
         std::ofstream{root + group + "/cpu.max"} << text << '\n';
@@ -39,7 +39,6 @@ TEST_CASE("the least quota of a group and those around it counts") {
     set("/outer/inner", "200000 100000");
     CHECK(cores_of_group("/outer/inner", root) == 2);
     CHECK(cores_of_group("/elsewhere", root) == 0);
-    std::filesystem::remove_all(root);
 }
 
 TEST_CASE("only the processors that this process may use are counted") {

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace trace_file_test {
 
@@ -25,26 +26,7 @@ namespace {
 using namespace tether::detail;
 using nlohmann::json;
 
-class Folder {
-public:
-    Folder() {
-        std::string path = std::filesystem::temp_directory_path() / "tether_trace.XXXXXX";
-        if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        path_ = path;
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    ~Folder() {
-        std::error_code error;
-        std::filesystem::remove_all(path_, error);
-    }
-    [[nodiscard]] std::string operator/(const std::string& name) const {
-        return path_ + "/" + name;
-    }
-
-private:
-    std::string path_;
-};
+using Folder = tether_test::TemporaryFolder;
 
 std::string contents(const std::string& path) {
     std::ifstream file{path, std::ios::binary};
