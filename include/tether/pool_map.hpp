@@ -4,6 +4,7 @@
 #include <tether/config.hpp>
 #include <tether/detail/background/executor.hpp>
 #include <tether/detail/call/carrier.hpp>
+#include <tether/detail/call/mapping.hpp>
 #include <tether/detail/call/typed_call.hpp>
 #include <tether/options.hpp>
 
@@ -11,9 +12,7 @@
 #include <asio/bind_executor.hpp>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <exception>
 #include <iterator>
 #include <memory>
@@ -40,62 +39,6 @@ struct MapOptions {
     /// Of each call. A stop token ends the loop with `errc::cancelled`.
     CallOptions<R> call{};
 };
-
-namespace detail {
-
-template <class Range>
-using RequestOf = std::remove_cvref_t<decltype(*std::begin(std::declval<Range&>()))>;
-
-// What one call has come to.
-template <class R>
-struct Mapped {
-    using Value = std::conditional_t<std::is_void_v<typename R::Response>, std::monostate,
-                                     typename R::Response>;
-    std::optional<Value> value{};
-    std::exception_ptr error{};
-    [[nodiscard]] bool done() const noexcept { return value || error; }
-};
-
-// Shared with the calls, which may outlive the loop.
-template <class R>
-struct Mapping {
-    std::mutex mutex{};
-    std::condition_variable changed{};
-    std::deque<std::shared_ptr<Mapped<R>>> calls{};
-    std::stop_source stop{};
-};
-
-// Completes one call.
-template <class R>
-struct MapHandler {
-    std::shared_ptr<Mapping<R>> mapping;
-    std::shared_ptr<Mapped<R>> call;
-
-    void operator()(std::exception_ptr error) const requires std::is_void_v<typename R::Response> {
-        finish(std::move(error), std::monostate{});
-    }
-    template <class Response>
-    void operator()(std::exception_ptr error, Response response) const
-        requires(!std::is_void_v<typename R::Response>) {
-        finish(std::move(error), std::move(response));
-    }
-
-private:
-    template <class Value>
-    void finish(std::exception_ptr error, Value value) const {
-        {
-            const std::scoped_lock lock{mapping->mutex};
-            if (error) {
-                call->error = std::move(error);
-            } else {
-                call->value.emplace(std::move(value));
-            }
-        }
-        mapping->changed.notify_one();
-    }
-};
-
-}  // namespace detail
 
 /// The responses of a `map`, to be looped over once. It holds the calls: its destructor cancels
 /// those that are not done, and waits for nothing. `std::monostate` stands for a response that is
