@@ -47,7 +47,7 @@ set(pool_may base protocol os watches background call asio)
 set(faces_may base codec protocol call asio)
 set(all_may ${faces_may} faces)
 
-# The headers that faces include of other rooms: what is behind them is compiled once.
+# The headers that faces, and pools, include of other rooms: what is behind them is compiled once.
 set(doors detail/background/executor.hpp detail/worker/serve_as_worker.hpp
     detail/parent/make_supervisor.hpp detail/loopback/make_loopback.hpp detail/pool/make_pool.hpp)
 
@@ -115,7 +115,7 @@ foreach(header IN LISTS headers)
                     problem("${header} (${room}) includes ${include}, the definitions of another header")
                 endif()
                 continue()
-            elseif(room STREQUAL faces AND include IN_LIST doors)
+            elseif(room MATCHES "^(faces|pool)$" AND include IN_LIST doors)
             elseif(NOT other STREQUAL room AND NOT other IN_LIST ${room}_may)
                 problem("${header} (${room}) includes ${include} (${other})")
             endif()

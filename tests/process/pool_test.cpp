@@ -550,7 +550,7 @@ TEST_CASE("a LoopbackPool places, replaces and counts as a WorkerPool does", "[p
 
 // --- Under attack
 
-TEST_CASE("calls of a pool settle once while its workers are killed", "[process][pool][chaos]") {
+TEST_CASE("calls of a pool settle once while its workers are killed", "[process][pool][F55]") {
     const Census census;
     const bool recycles = GENERATE(false, true);
     auto options = pool_of(4);

@@ -173,17 +173,17 @@ TEST_CASE("a worker whose handler may go on is given calls only where all are su
 
 TEST_CASE("a closed worker is given nothing, and what wants it goes elsewhere in time") {
     Placement placement{2, 1, 10s};
-    placement.close(0);
+    placement.set_open(0, false);
     placement.add(1, {}, start);
     placement.add(2, {}, start);
     CHECK(next(placement) == "1@1");
     CHECK(next(placement).empty());
-    placement.open(0);
+    placement.set_open(0, true);
     CHECK(next(placement) == "2@0");
     placement.release(1);
     std::uint64_t key = 1;
     while (placement.home_of(key) != 0) ++key;
-    placement.close(0);
+    placement.set_open(0, false);
     placement.add(3, {.affinity = key}, start);
     CHECK(next(placement).empty());
     CHECK(next(placement, start + Placement::steal_after) == "3@1");

@@ -115,11 +115,7 @@ public:
     void trust(std::size_t worker) noexcept { workers_[worker].doubted_until = TimePoint::min(); }
 
     // A closed worker is given no calls.
-    void close(std::size_t worker) noexcept { workers_[worker].closed = true; }
-    void open(std::size_t worker) noexcept { workers_[worker].closed = false; }
-    [[nodiscard]] bool is_closed(std::size_t worker) const noexcept {
-        return workers_[worker].closed;
-    }
+    void set_open(std::size_t worker, bool open) noexcept { workers_[worker].closed = !open; }
 
     // The one with the least to do, with room or not.
     [[nodiscard]] std::size_t least_loaded(TimePoint now) const noexcept {
