@@ -81,7 +81,11 @@ public:
                MapOptions<R> options)
         : carrier_(std::move(carrier)),
           requests_(std::forward<Range>(requests)),
-          options_(std::move(options)) {}
+          options_(std::move(options)) {
+        auto& token = options_.call.stop_token;
+        if (token.stop_possible()) on_stop_.emplace(token, RequestStop{mapping_->stop});
+        token = mapping_->stop.get_token();
+    }
     MapResults(const MapResults&) = delete;
     MapResults& operator=(const MapResults&) = delete;
     ~MapResults() {
@@ -152,14 +156,9 @@ private:
             const std::scoped_lock lock{mapping_->mutex};
             mapping_->calls.push_back(call);
         }
-        auto options = options_.call;
-        if (!on_stop_ && options.stop_token.stop_possible()) {
-            on_stop_.emplace(options.stop_token, RequestStop{mapping_->stop});
-        }
-        options.stop_token = mapping_->stop.get_token();
         try {
             detail::initiate_call<P>(
-                carrier_, executor_, std::move(request), std::move(options),
+                carrier_, executor_, std::move(request), options_.call,
                 asio::bind_executor(executor_, detail::MapHandler<R>{mapping_, std::move(call)}));
         } catch (...) {
             const std::scoped_lock lock{mapping_->mutex};
