@@ -114,6 +114,7 @@ TEST_CASE("a call that waits for its turn can be cancelled", "[process][async_ha
 
 TEST_CASE("a coroutine that waits is cancelled with its call", "[process][async_handler]") {
     Site site;
+    CHECK(site->call(CountNaps{}).now == 0);  // its worker is there
     const auto cancelled = [&](std::int64_t count) {
         return eventually([&] {
             const auto naps = site->call(CountNaps{});
@@ -121,8 +122,9 @@ TEST_CASE("a coroutine that waits is cancelled with its call", "[process][async_
         });
     };
     SECTION("by its timeout") {
-        CHECK(error_of([&] { site->call(Nap{for_ever}, {.timeout = 50ms}); }).cause() ==
-              errc::timeout);
+        CHECK(error_of([&] {
+                  site->call(Nap{for_ever}, {.timeout = expires_in_handler});
+              }).cause() == errc::timeout);
     }
     SECTION("by its run timeout") {
         CHECK(error_of([&] { site->call(Nap{for_ever}, {.run_timeout = 50ms}); }).cause() ==
@@ -258,10 +260,12 @@ TEST_CASE("a coroutine that ignores its end takes no other call with it",
     auto options = options_of();
     options.stuck.grace = 50ms;
     AsyncWorker worker{options};
-    auto healthy = nap(worker, 1500);
-    CHECK(error_of([&] { worker.call(Ignore{for_ever}, {.timeout = 50ms}); }).cause() ==
-          errc::timeout);
-    CHECK(healthy.get() == 1500);
+    CHECK(worker.call(Nap{1}) == 1);  // it is there
+    auto healthy = nap(worker, 1500 * slowness);
+    CHECK(error_of([&] {
+              worker.call(Ignore{for_ever}, {.timeout = expires_in_handler});
+          }).cause() == errc::timeout);
+    CHECK(healthy.get() == 1500 * slowness);
     CHECK(worker.call(Nap{1}) == 1);
     CHECK(worker.generation() == 2);
 }
@@ -303,7 +307,8 @@ TEST_CASE("a coroutine may call its parent's worker again by a question",
 
 TEST_CASE("one that computes holds up its thread, not the reading", "[process][async_handler]") {
     Site site;
-    CHECK(error_of([&] { site->call(Toil{for_ever}, {.timeout = 50ms}); }).cause() ==
+    CHECK(site->call(CountNaps{}).now == 0);  // its worker is there
+    CHECK(error_of([&] { site->call(Toil{for_ever}, {.timeout = expires_in_handler}); }).cause() ==
           errc::timeout);
     CHECK(site->call(Nap{1}) == 1);
 }
